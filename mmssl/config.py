@@ -1,0 +1,267 @@
+"""Read a YAML file and command-line overrides into a frozen dataclass, or say everything that is wrong with them.
+
+A schema is a frozen dataclass. A dataclass with a class attribute `part_kind` stands for a part chosen by name:
+its own fields are read as they are, every other key is an option of the part and is checked against the part's
+constructor.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
+
+from mmssl import plugins
+from mmssl.errors import WrongUse, many, meant
+
+T = TypeVar("T")
+Problem = tuple[str, str]  # dotted key, message
+STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
+
+class ConfigError(WrongUse):
+    """A config that cannot be used; the message lists every problem with its place."""
+
+
+def load(source: Path | Mapping[str, Any], overrides: list[str], schema: type[T]) -> T:
+    """`load(Path("configs/pretrain/tiny.yaml"), ["optim.lr=1e-3"], Pretrain)`; later overrides win.
+
+    Raises:
+        ConfigError: with every unknown key, missing key and unusable value, each with file and line.
+    """
+    name, raw, where = _read(source)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals:
+            raise ConfigError(f"command line: {override!r} is no override; write key=value, say seed=1")
+        _set(raw, key.split("."), _value(text, override), override)
+        where[key] = "command line"
+    return build(raw, schema, where=where, name=name)
+
+
+def build(raw: dict[str, Any], schema: type[T], *, where: dict[str, str] | None = None, name: str = "config") -> T:
+    """The schema filled from plain values; options of parts are filled with their defaults."""
+    problems: list[Problem] = []
+    filled = _fill(raw, schema, "", problems)
+    if problems:
+        places = where or {}
+        lines = [f"{_place(key, places, name)}: {key}: {message}" if key else message for key, message in problems]
+        raise ConfigError(many("the config", lines))
+    return typing.cast(T, filled)
+
+
+def plain(settings: Any) -> dict[str, Any]:
+    """A filled schema as plain values that `build` reads again, options of parts beside their own fields."""
+    if not dataclasses.is_dataclass(settings):
+        return settings
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if field.name == "options" and _part_kind(type(settings)):
+            found |= {key: _plain_value(v) for key, v in value.items()}
+        else:
+            found[field.name] = _plain_value(value)
+    return found
+
+
+def _plain_value(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return plain(value)
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {key: _plain_value(v) for key, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain_value(v) for v in value]
+    return value
+
+
+def _read(source: Path | Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, str]]:
+    """The name of the source, its values, and {dotted key: file:line}."""
+    if isinstance(source, Mapping):
+        return "config", _copy(source), {}
+    path = Path(source)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"no such config: {path}{_shipped(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as text: {error}") from None
+    try:
+        raw, node = yaml.safe_load(text), yaml.compose(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if raw is None:
+        raw = {}
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: a config is a mapping of keys to values, this is a {type(raw).__name__}")
+    return str(path), raw, {key: f"{path}:{line}" for key, line in _lines(node).items()}
+
+
+def _shipped(path: Path) -> str:
+    shipped = sorted(p.stem for p in (Path(__file__).parent / "configs" / "pretrain").glob("*.yaml"))
+    return f"{meant(path.stem, shipped)}; shipped are {', '.join(shipped)}, in {Path(__file__).parent}/configs/pretrain"
+
+
+def _fill(raw: Any, schema: Any, prefix: str, problems: list[Problem]) -> Any:
+    """An instance of `schema` from plain values; what is wrong goes to `problems`."""
+    if not isinstance(raw, Mapping):
+        problems.append((prefix.rstrip("."), f"must be a mapping of keys to values, got {raw!r}"))
+        return None
+    hints = typing.get_type_hints(schema, include_extras=True)
+    fields = {f.name: f for f in dataclasses.fields(schema)}
+    kind = _part_kind(schema)
+    own = [name for name in fields if not (kind and name == "options")]
+    values: dict[str, Any] = {}
+    for key, value in raw.items():
+        if key in own:
+            values[key] = _field(value, hints[key], f"{prefix}{key}", problems)
+        elif not kind:
+            problems.append((f"{prefix}{key}", f"unknown key{meant(str(key), own)}; known keys are {', '.join(own)}"))
+    for name in own:
+        field = fields[name]
+        missing = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if missing and name not in raw:
+            problems.append((f"{prefix}{name}", "required"))
+    if kind:
+        extra = {key: value for key, value in raw.items() if key not in own}
+        values["options"] = _options(kind, raw.get("kind"), extra, own, prefix, problems)
+    if problems:
+        return None
+    try:
+        return schema(**values)
+    except ValueError as error:  # a rule between several keys, held by the schema's __post_init__
+        problems.append((prefix.rstrip("."), str(error)))
+        return None
+
+
+def _field(value: Any, hint: Any, key: str, problems: list[Problem]) -> Any:
+    """One value of a schema: another schema, a mapping of labels to parts, or something pydantic checks."""
+    inner = _schema_in(hint)
+    if inner is not None and not (value is None and _optional(hint)):
+        return _fill(value, inner, f"{key}.", problems)
+    parts = _parts_in(hint)
+    if parts is not None:
+        if not isinstance(value, Mapping):
+            problems.append((key, f"must be a mapping of names to options, got {value!r}"))
+            return None
+        named = {label: {"kind": label, **(options or {})} for label, options in value.items()}
+        return {label: _fill(options, parts, f"{key}.{label}.", problems) for label, options in named.items()}
+    try:
+        return TypeAdapter(hint, config=None if inner else STRICT).validate_python(value)
+    except ValidationError as error:
+        problems.append((key, _say(error, value)))
+        return None
+
+
+def _options(
+    kind: str, name: Any, given: dict[str, Any], own: list[str], prefix: str, problems: list[Problem]
+) -> dict[str, Any]:
+    """The options of a part, checked and completed against its constructor."""
+    if not isinstance(name, str):
+        return {}
+    try:
+        schema = plugins.options(plugins.find(kind, name))
+    except (WrongUse, ImportError, AttributeError) as error:
+        problems.append((f"{prefix.rstrip('.')}", str(error)))
+        return {}
+    model = create_model("options", __config__=STRICT, **typing.cast(Any, schema))
+    try:
+        return {key: value for key, value in model(**given)}
+    except ValidationError as error:
+        by_key: dict[str, list[Any]] = {}
+        for one in error.errors():
+            by_key.setdefault(str(one["loc"][0]), []).append(one)
+        for key, some in by_key.items():
+            if some[0]["type"] == "extra_forbidden":
+                known = [*schema, *own]
+                problems.append((f"{prefix}{key}", f"unknown key{meant(key, known)}; known keys are {', '.join(known)}"))
+            else:
+                problems.append((f"{prefix}{key}", _messages(some, given.get(key))))
+        return {}
+
+
+def _say(error: ValidationError, value: Any) -> str:
+    return _messages(error.errors(), value)
+
+
+def _messages(errors: list[Any], value: Any) -> str:
+    if errors[0]["type"] in ("missing", "missing_argument"):
+        return "required"
+    said = list(dict.fromkeys(f"{e['msg'][0].lower()}{e['msg'][1:]}" for e in errors))
+    return f"{', or '.join(said)}, got {value!r}"
+
+
+def _schema_in(hint: Any) -> Any:
+    """The dataclass that a type hint names, alone or beside None."""
+    for one in _members(hint):
+        if isinstance(one, type) and dataclasses.is_dataclass(one):
+            return one
+    return None
+
+
+def _parts_in(hint: Any) -> Any:
+    """The part schema of a `dict[str, Part]`."""
+    for one in _members(hint):
+        if typing.get_origin(one) is dict:
+            inner = typing.get_args(one)[1]
+            if isinstance(inner, type) and dataclasses.is_dataclass(inner) and _part_kind(inner):
+                return inner
+    return None
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    if typing.get_origin(hint) is typing.Annotated:
+        hint = typing.get_args(hint)[0]
+    return typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+
+
+def _optional(hint: Any) -> bool:
+    return type(None) in _members(hint)
+
+
+def _part_kind(schema: Any) -> str | None:
+    return vars(schema).get("part_kind")
+
+
+def _place(key: str, where: dict[str, str], name: str) -> str:
+    """Where a key stands: its own line, else that of the nearest key above it."""
+    while key:
+        if key in where:
+            return where[key]
+        key = key.rpartition(".")[0]
+    return name
+
+
+def _value(text: str, override: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _set(tree: dict[str, Any], keys: list[str], value: Any, override: str) -> None:
+    for key in keys[:-1]:
+        if tree.get(key) is None:
+            tree[key] = {}
+        tree = tree[key]
+        if not isinstance(tree, dict):
+            raise ConfigError(f"command line: {override!r}: {key} is a value, not a group of keys")
+    tree[keys[-1]] = value
+
+
+def _copy(tree: Any) -> Any:
+    return {key: _copy(value) for key, value in tree.items()} if isinstance(tree, Mapping) else tree
+
+
+def _lines(node: yaml.Node | None, prefix: str = "") -> dict[str, int]:
+    """{dotted key: line number} of a YAML document."""
+    found: dict[str, int] = {}
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
+        found[f"{prefix}{key.value}"] = key.start_mark.line + 1
+        found |= _lines(value, f"{prefix}{key.value}.")
+    return found

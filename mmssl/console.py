@@ -1,0 +1,95 @@
+"""What a user sees in the terminal: tables, progress, remarks. rich is imported when something is shown."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+quiet = False
+"""Set by `-q`: nothing but errors and results that were asked for."""
+
+
+def say(text: str) -> None:
+    """A remark; to stderr, so that results alone go to stdout."""
+    if not quiet:
+        print(text, file=sys.stderr, flush=True)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table to stdout; the first column to the left, numbers to the right."""
+    if quiet:
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    shown = Table(title=title, title_justify="left", title_style="bold")
+    for i, column in enumerate(columns):
+        shown.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+    for row in rows:
+        shown.add_row(*(cell(value) for value in row))
+    Console(width=None if sys.stdout.isatty() else 120, soft_wrap=False).print(shown)
+
+
+def cell(value: object) -> str:
+    """A value as a table shows it: three decimals, a dash for nothing, markup left alone."""
+    from rich.markup import escape
+
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if isinstance(value, float) else escape(str(value))
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int | None, unit: str = "items") -> Iterator[Callable[..., None]]:
+    """A bar with rate and time left; what it yields is called as `advance(n, note="loss 1.2")`.
+
+    Where stderr is no terminal, a line is written every ten seconds and one at the end.
+    """
+    if quiet:
+        yield lambda n=1, note="": None
+    elif sys.stderr.isatty():
+        yield from _bar(title, total, unit)
+    else:
+        yield from _lines(title, total, unit)
+
+
+def _bar(title: str, total: int | None, unit: str) -> Iterator[Callable[..., None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
+    )  # fmt: skip
+    start = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(title, total=total, rate="", note="")
+
+        def advance(n: int = 1, note: str = "") -> None:
+            bar.update(task, advance=n)
+            rate = bar.tasks[task].completed / max(time.monotonic() - start, 1e-9)
+            bar.update(task, rate=f"{rate:.0f} {unit}/s", note=note)
+
+        yield advance
+
+
+def _lines(title: str, total: int | None, unit: str) -> Iterator[Callable[..., None]]:
+    start = said = time.monotonic()
+    done = 0
+
+    def line(note: str) -> str:
+        seconds = max(time.monotonic() - start, 1e-9)
+        of = f"/{total}" if total is not None else ""
+        return f"{title}: {done}{of}, {done / seconds:.1f} {unit}/s, {seconds:.0f} s{', ' + note if note else ''}"
+
+    last = ""
+
+    def advance(n: int = 1, note: str = "") -> None:
+        nonlocal done, said, last
+        done, last = done + n, note
+        if time.monotonic() - said > 10:
+            said = time.monotonic()
+            print(line(note), file=sys.stderr, flush=True)
+
+    yield advance
+    print(line(last), file=sys.stderr, flush=True)

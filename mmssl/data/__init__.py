@@ -1,0 +1,1 @@
+"""Data on its way in: files, images, reports, the store, batches."""

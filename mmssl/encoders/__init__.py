@@ -1,0 +1,1 @@
+"""Towers; the file name is the name in a config."""

@@ -1,0 +1,1 @@
+"""One file writes one format of others."""

@@ -1,0 +1,109 @@
+"""Files and folders that are there whole or not at all, and their hashes."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Write to the path given, which becomes `path` only when all went well.
+
+    The new file is synced before it takes the place of the old one, so a crash or a full disk leaves what was
+    there before.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield part
+        sync(part)
+        os.replace(part, path)
+        sync(path.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """As `whole_file`, for a folder: the one that was there is replaced only by a complete one.
+
+    Two renames are needed (a folder cannot be renamed onto another). A kill between them leaves the former
+    folder under the name that `recover_folder` looks for.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    part.mkdir()
+    try:
+        yield part
+        for file in sorted(part.rglob("*")):
+            sync(file)
+        sync(part)
+        recover_folder(path)
+        former = _former(path)
+        if path.exists():
+            shutil.rmtree(former, ignore_errors=True)
+            os.rename(path, former)
+        os.rename(part, path)
+        sync(path.parent)
+        shutil.rmtree(former, ignore_errors=True)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def recover_folder(path: Path) -> None:
+    """Puts back the folder that a kill in the middle of `whole_folder` left under its former name."""
+    former = _former(Path(path))
+    if former.exists() and not Path(path).exists():
+        os.rename(former, path)
+
+
+def remove_parts(folder: Path) -> None:
+    """Removes what killed writers left half done directly in a folder."""
+    for part in Path(folder).glob(".*.part"):
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
+
+
+def write_json(path: Path, value: Any) -> None:
+    with whole_file(path) as part:
+        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_json(value: Any) -> str:
+    """SHA-256 of a value as canonical JSON, in hexadecimal."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def number_of(text: str) -> int:
+    """A number of 63 bits that stands for a text: the key of positives and of all randomness.
+
+    >>> number_of("patient 1") == number_of("patient 1") and number_of("patient 1") != number_of("patient 2")
+    True
+    """
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def _former(path: Path) -> Path:
+    return path.with_name(f".{path.name}.former")

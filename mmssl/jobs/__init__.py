@@ -1,0 +1,1 @@
+"""Whole jobs over everything else."""

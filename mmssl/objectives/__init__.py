@@ -1,0 +1,1 @@
+"""Losses with their heads; the file name is the name in a config."""

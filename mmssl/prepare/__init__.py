@@ -1,0 +1,1 @@
+"""From a source's studies to a store."""

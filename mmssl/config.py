@@ -179,7 +179,9 @@ def _options(
         for key, some in by_key.items():
             if some[0]["type"] == "extra_forbidden":
                 known = [*schema, *own]
-                problems.append((f"{prefix}{key}", f"unknown key{meant(key, known)}; known keys are {', '.join(known)}"))
+                problems.append(
+                    (f"{prefix}{key}", f"unknown key{meant(key, known)}; known keys are {', '.join(known)}")
+                )
             else:
                 problems.append((f"{prefix}{key}", _messages(some, given.get(key))))
         return {}

@@ -55,14 +55,19 @@ def progress(title: str, total: int | None, unit: str = "items") -> Iterator[Cal
 
 def _bar(title: str, total: int | None, unit: str) -> Iterator[Callable[..., None]]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich import progress as shown
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"),
-    )  # fmt: skip
+        shown.TextColumn("{task.description}"),
+        shown.BarColumn(),
+        shown.MofNCompleteColumn(),
+        shown.TextColumn("{task.fields[rate]}"),
+        shown.TimeElapsedColumn(),
+        shown.TimeRemainingColumn(),
+        shown.TextColumn("{task.fields[note]}"),
+    )
     start = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with shown.Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(title, total=total, rate="", note="")
 
         def advance(n: int = 1, note: str = "") -> None:

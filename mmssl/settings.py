@@ -111,7 +111,7 @@ class Validation:
 @dataclass(frozen=True)
 class Init:
     image: str | None = None
-    """Weights for the image tower: a folder, .safetensors, .pt, or a hub name written out (hf-hub:..., open_clip:...)."""
+    """Weights for the tower: a folder, .safetensors, .pt, or a hub name written out (hf-hub:..., open_clip:...)."""
     text: str | None = None
     checkpoint: str | None = None
     """A checkpoint of mmssl or open_clip to start both towers and the joint space from."""

@@ -43,10 +43,25 @@ def load(source: Path | Mapping[str, Any], overrides: list[str], schema: type[T]
     return build(raw, schema, where=where, name=name)
 
 
-def build(raw: dict[str, Any], schema: type[T], *, where: dict[str, str] | None = None, name: str = "config") -> T:
-    """The schema filled from plain values; options of parts are filled with their defaults."""
+def build(
+    raw: dict[str, Any],
+    schema: type[T],
+    *,
+    where: dict[str, str] | None = None,
+    name: str = "config",
+    trust: list[str] | None = None,
+) -> T:
+    """The schema filled from plain values; options of parts are filled with their defaults.
+
+    Args:
+        raw: keys and values.
+        schema: a frozen dataclass.
+        where: {dotted key: place}, for the message.
+        name: of the source, where a key has no place of its own.
+        trust: modules outside mmssl that may be imported; None: any that is named (the user wrote it).
+    """
     problems: list[Problem] = []
-    filled = _fill(raw, schema, "", problems)
+    filled = _Filler(problems, trust).fill(raw, schema, "")
     if problems:
         places = where or {}
         lines = [f"{_place(key, places, name)}: {key}: {message}" if key else message for key, message in problems]
@@ -107,88 +122,91 @@ def _shipped(path: Path) -> str:
     return f"{meant(path.stem, shipped)}; shipped are {', '.join(shipped)}, in {Path(__file__).parent}/configs/pretrain"
 
 
-def _fill(raw: Any, schema: Any, prefix: str, problems: list[Problem]) -> Any:
-    """An instance of `schema` from plain values; what is wrong goes to `problems`."""
-    if not isinstance(raw, Mapping):
-        problems.append((prefix.rstrip("."), f"must be a mapping of keys to values, got {raw!r}"))
-        return None
-    hints = typing.get_type_hints(schema, include_extras=True)
-    fields = {f.name: f for f in dataclasses.fields(schema)}
-    kind = _part_kind(schema)
-    own = [name for name in fields if not (kind and name == "options")]
-    values: dict[str, Any] = {}
-    for key, value in raw.items():
-        if key in own:
-            values[key] = _field(value, hints[key], f"{prefix}{key}", problems)
-        elif not kind:
-            problems.append((f"{prefix}{key}", f"unknown key{meant(str(key), own)}; known keys are {', '.join(own)}"))
-    for name in own:
-        field = fields[name]
-        missing = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if missing and name not in raw:
-            problems.append((f"{prefix}{name}", "required"))
-    if kind:
-        extra = {key: value for key, value in raw.items() if key not in own}
-        values["options"] = _options(kind, raw.get("kind"), extra, own, prefix, problems)
-    if problems:
-        return None
-    try:
-        return schema(**values)
-    except ValueError as error:  # a rule between several keys, held by the schema's __post_init__
-        problems.append((prefix.rstrip("."), str(error)))
-        return None
+@dataclasses.dataclass(frozen=True)
+class _Filler:
+    """Fills schemas, and collects what is wrong on the way."""
 
+    problems: list[Problem]
+    trust: list[str] | None
 
-def _field(value: Any, hint: Any, key: str, problems: list[Problem]) -> Any:
-    """One value of a schema: another schema, a mapping of labels to parts, or something pydantic checks."""
-    inner = _schema_in(hint)
-    if inner is not None and not (value is None and _optional(hint)):
-        return _fill(value, inner, f"{key}.", problems)
-    parts = _parts_in(hint)
-    if parts is not None:
-        if not isinstance(value, Mapping):
-            problems.append((key, f"must be a mapping of names to options, got {value!r}"))
+    def fill(self, raw: Any, schema: Any, prefix: str) -> Any:
+        """An instance of `schema` from plain values, or None where something is wrong."""
+        before = len(self.problems)
+        if not isinstance(raw, Mapping):
+            self.problems.append((prefix.rstrip("."), f"must be a mapping of keys to values, got {raw!r}"))
             return None
-        named = {label: {"kind": label, **(options or {})} for label, options in value.items()}
-        return {label: _fill(options, parts, f"{key}.{label}.", problems) for label, options in named.items()}
-    try:
-        return TypeAdapter(hint, config=None if inner else STRICT).validate_python(value)
-    except ValidationError as error:
-        problems.append((key, _say(error, value)))
-        return None
+        hints = typing.get_type_hints(schema, include_extras=True)
+        kind = _part_kind(schema)
+        fields = [f for f in dataclasses.fields(schema) if not (kind and f.name == "options")]
+        own = [f.name for f in fields]
+        values: dict[str, Any] = {}
+        for key, value in raw.items():
+            if key in own:
+                values[key] = self.field(value, hints[key], f"{prefix}{key}")
+            elif not kind:
+                self.problems.append((f"{prefix}{key}", _unknown(str(key), own)))
+        for f in fields:
+            needed = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+            if needed and f.name not in raw:
+                self.problems.append((f"{prefix}{f.name}", "required"))
+        if kind:
+            extra = {key: value for key, value in raw.items() if key not in own}
+            values["options"] = self.options(kind, raw.get("kind"), extra, own, prefix)
+        if len(self.problems) > before:
+            return None
+        try:
+            return schema(**values)
+        except ValueError as error:  # a rule between several keys, held by the schema's __post_init__
+            self.problems.append((prefix.rstrip("."), str(error)))
+            return None
+
+    def field(self, value: Any, hint: Any, key: str) -> Any:
+        """One value of a schema: another schema, a mapping of labels to parts, or something pydantic checks."""
+        inner = _schema_in(hint)
+        if inner is not None and not (value is None and _optional(hint)):
+            return self.fill(value, inner, f"{key}.")
+        parts = _parts_in(hint)
+        if parts is not None:
+            if not isinstance(value, Mapping):
+                self.problems.append((key, f"must be a mapping of names to options, got {value!r}"))
+                return None
+            found = {}
+            for label, options in value.items():
+                given = {} if options is None else options
+                named = {"kind": label, **given} if isinstance(given, Mapping) else given
+                found[label] = self.fill(named, parts, f"{key}.{label}.")
+            return found
+        try:
+            return TypeAdapter(hint, config=None if inner else STRICT).validate_python(value)
+        except ValidationError as error:
+            self.problems.append((key, _messages(error.errors(), value)))
+            return None
+
+    def options(self, kind: str, name: Any, given: dict[str, Any], own: list[str], prefix: str) -> dict[str, Any]:
+        """The options of a part, checked and completed against its constructor."""
+        if not isinstance(name, str):
+            return {}
+        try:
+            schema = plugins.options(plugins.find(kind, name, trust=self.trust))
+        except (WrongUse, ImportError, AttributeError) as error:
+            self.problems.append((prefix.rstrip("."), str(error)))
+            return {}
+        model = create_model("options", __config__=STRICT, **typing.cast(Any, schema))
+        try:
+            return dict(model(**given))
+        except ValidationError as error:
+            by_key: dict[str, list[Any]] = {}
+            for one in error.errors():
+                by_key.setdefault(str(one["loc"][0]), []).append(one)
+            for key, some in by_key.items():
+                unknown = some[0]["type"] == "extra_forbidden"
+                said = _unknown(key, [*schema, *own]) if unknown else _messages(some, given.get(key))
+                self.problems.append((f"{prefix}{key}", said))
+            return {}
 
 
-def _options(
-    kind: str, name: Any, given: dict[str, Any], own: list[str], prefix: str, problems: list[Problem]
-) -> dict[str, Any]:
-    """The options of a part, checked and completed against its constructor."""
-    if not isinstance(name, str):
-        return {}
-    try:
-        schema = plugins.options(plugins.find(kind, name))
-    except (WrongUse, ImportError, AttributeError) as error:
-        problems.append((f"{prefix.rstrip('.')}", str(error)))
-        return {}
-    model = create_model("options", __config__=STRICT, **typing.cast(Any, schema))
-    try:
-        return {key: value for key, value in model(**given)}
-    except ValidationError as error:
-        by_key: dict[str, list[Any]] = {}
-        for one in error.errors():
-            by_key.setdefault(str(one["loc"][0]), []).append(one)
-        for key, some in by_key.items():
-            if some[0]["type"] == "extra_forbidden":
-                known = [*schema, *own]
-                problems.append(
-                    (f"{prefix}{key}", f"unknown key{meant(key, known)}; known keys are {', '.join(known)}")
-                )
-            else:
-                problems.append((f"{prefix}{key}", _messages(some, given.get(key))))
-        return {}
-
-
-def _say(error: ValidationError, value: Any) -> str:
-    return _messages(error.errors(), value)
+def _unknown(key: str, known: list[str]) -> str:
+    return f"unknown key{meant(key, known)}; known keys are {', '.join(known)}"
 
 
 def _messages(errors: list[Any], value: Any) -> str:

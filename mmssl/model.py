@@ -3,13 +3,17 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmssl import plugins
 from mmssl.data.transforms import POLICIES, Policy, device_view, normalise
 from mmssl.distributed import rank, total
+from mmssl.errors import WrongUse
+from mmssl.settings import Pretrain, Tower
 from mmssl.types import Batch, Encoded, Encoder, Feature, Joint, Objective, Rows, Term, tree_map
 
 MAX_LOG_SCALE = math.log(100.0)
@@ -176,3 +180,45 @@ def frozen_in_eval(module: nn.Module) -> None:
         parameters = list(child.parameters())
         if parameters and not any(p.requires_grad for p in parameters):
             child.eval()
+
+
+def build_network(config: Pretrain, *, files: Path | None = None, trust: list[str] | None = None) -> Network:
+    """The towers and the joint space that a config describes.
+
+    Args:
+        config: a run's settings.
+        files: the folder that a text tower's `save_files` wrote; then nothing but that folder is read, and weights
+            are left as they come.
+        trust: modules outside mmssl that may be imported; None: those that the config names.
+    """
+    image = build_tower(config.encoders.image, trust=trust)
+    if config.encoders.text is None:
+        return Network(image, None, None)
+    text = build_tower(config.encoders.text, files=files, trust=trust)
+    alone = {part.kind for part in config.objectives.values()}
+    only_sigmoid = "sigmoid" in alone and "image_report" not in alone
+    scale = config.joint.scale or (10.0 if only_sigmoid else 1 / 0.07)
+    bias = config.joint.bias if config.joint.bias is not None else -10.0
+    joint = JointSpace(image=image.width, text=text.width, dim=config.joint.dim, scale=scale, bias=bias)
+    return Network(image, text, joint)
+
+
+def build_tower(part: Tower, *, files: Path | None = None, trust: list[str] | None = None) -> Encoder:
+    encoder = plugins.find("encoders", part.kind, trust=trust)
+    given = {"files": files} if plugins.takes(encoder, "files") else {}
+    return encoder(**part.options, **given)
+
+
+def build_objectives(config: Pretrain, network: Network, *, trust: list[str] | None = None) -> dict[str, Objective]:
+    """The objectives of a config by label; those with a head are told the image tower's width."""
+    found: dict[str, Objective] = {}
+    for label, part in config.objectives.items():
+        objective = plugins.find("objectives", part.kind, trust=trust)
+        given = {"width": network.towers["image"].width} if plugins.takes(objective, "width") else {}
+        found[label] = objective(**part.options, **given)
+        asked = {need.tower for need in found[label].needs} | {
+            "text" for need in found[label].needs if need.part == "joint"
+        }
+        if "text" in asked and network.joint is None:
+            raise WrongUse(f"objectives.{label} needs reports, and encoders.text is null: name a text encoder")
+    return found

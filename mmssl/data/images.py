@@ -1,0 +1,367 @@
+"""Image files in, standard pictures out: what a store keeps of an image, and the 8-bit view that the towers see."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+REASONS: dict[str, str] = {
+    "missing": "no file of that name",
+    "no_permission": "the file may not be read",
+    "empty": "a file of zero bytes",
+    "truncated": "the file ends before the picture does",
+    "not_an_image": "not a picture of a kind that is read here",
+    "too_large": "more pixels or bytes than the limit",
+    "decode_failed": "the file says that it is a picture, and its pixels cannot be decoded",
+}
+"""Why an image file cannot be read; DICOM files have some more, in `mmssl.data.dicom.REASONS`."""
+
+FORMATS = ("JPEG", "PNG", "TIFF", "BMP", "GIF", "WEBP", "JPEG2000", "PPM")
+"""What Pillow may try on a file. EPS and the like are left out: they would start other programs."""
+
+MAX_PIXELS = 178_000_000
+"""Pictures with more pixels are refused (just under the size at which Pillow itself stops)."""
+
+MAX_BYTES = 2**31
+"""Files with more bytes are refused."""
+
+INTENSITY: dict[str, Any] = {
+    "version": 1,
+    "short_side": 512,
+    "eight_bit": "grey or RGB as given, after the VOI window where the source is DICOM; JPEG of quality 95",
+    "jpeg_quality": 95,
+    "sixteen_bit": "PNG, lossless; CT from DICOM as Hounsfield units plus hu_offset, all else as the source has it",
+    "hu_offset": 32768,
+    "hu_window": [-1000, 1000],
+    "percentiles": [0.5, 99.5],
+}
+"""The intensity contract: how numbers in a stored picture relate to what was measured, and how `view8` shows them."""
+
+HU = "HU+32768"
+AS_GIVEN = "as given"
+UNIT = "intensity"
+"""Under this key of `Image.info`, and of the text in a stored PNG, stands what 16-bit values mean: `HU` or `AS_GIVEN`."""
+
+_ENCODED = "_encoded"  # attribute of an opened image that holds the file's bytes; Pillow does not hand it on to copies
+_LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
+_COLOUR_SPREAD = 16  # channels nearer to one another than this are grey with the noise of a codec
+_COLOUR_SHARE = 0.001  # a coloured arrow on a grey slice does not make it a colour image
+
+
+class Unreadable(Exception):
+    """An input that cannot become a picture; `reason` is one of the reason codes, and nothing else is said."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Stored(NamedTuple):
+    """A picture as a store keeps it."""
+
+    bytes: bytes
+    """A JPEG or PNG file."""
+    width: int
+    height: int
+    is_colour: bool
+    pixel_hash: str
+    """SHA-256 of the pixels before they were made smaller, so that equal pictures are found whatever their file."""
+    phash: str
+    """imagehash.phash of the 8-bit view, 16 hexadecimal digits."""
+    format: str = "JPEG"
+    bits: int = 8
+    kept: bool = False
+    """True: `bytes` are those of the input file."""
+    scale: tuple[float, float] | None = None
+    """(slope, intercept) where values had to be changed to fit 16 bits: value = stored * slope + intercept."""
+
+
+def open_image(data: bytes | Path) -> Image.Image:
+    """The picture in a file or in bytes, decoded whole and upright; the first frame where there are several.
+
+    A file whose EXIF says that it lies on its side is put upright (and is then encoded anew when it is stored).
+
+    Raises:
+        Unreadable: with one of `REASONS`.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    content = data if isinstance(data, bytes) else read_bytes(data)
+    if not content:
+        raise Unreadable("empty")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image = Image.open(io.BytesIO(content), formats=FORMATS)
+            if image.width * image.height > MAX_PIXELS:
+                raise Unreadable("too_large")
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+    except Unreadable:
+        raise
+    except (Image.DecompressionBombError, MemoryError):
+        raise Unreadable("too_large") from None
+    except UnidentifiedImageError:
+        raise Unreadable("truncated" if _cut_short(content) else "not_an_image") from None
+    except Exception as error:  # Pillow's decoders raise nearly anything on a broken file
+        cut = "truncated" in str(error) or isinstance(error, EOFError) or _cut_short(content)
+        raise Unreadable("truncated" if cut else "decode_failed") from None
+    if upright is not image and image.getexif().get(0x0112, 1) != 1:
+        return upright
+    vars(image)[_ENCODED] = content
+    return image
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        Unreadable: `missing` (or no ordinary file), `no_permission`, `too_large`.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise Unreadable("missing")
+        if path.stat().st_size > MAX_BYTES:
+            raise Unreadable("too_large")
+        return path.read_bytes()
+    except PermissionError:
+        raise Unreadable("no_permission") from None
+    except (OSError, ValueError):  # ValueError: a name with a zero byte
+        raise Unreadable("missing") from None
+
+
+def standardise(image: Image.Image, *, short_side: int = 512) -> Stored:
+    """A picture as a store keeps it; never enlarged, and what is stored decodes to L, RGB or 16-bit grey.
+
+    - The bytes of an 8-bit JPEG or PNG whose short side fits stay as they are.
+    - Palette, 1-bit, CMYK and the like become grey or RGB, transparent ones are laid over black.
+    - 16-bit stays 16-bit, as PNG. Integers and floats that do not fit are shifted or scaled into 16 bits: `scale`.
+    - All else is JPEG of quality 95, or PNG where the source was lossless and is not made smaller.
+
+    Raises:
+        Unreadable: `decode_failed`, where the picture is of a kind that cannot be converted.
+    """
+    encoded = vars(image).get(_ENCODED)
+    plain, scale = plain_mode(image)
+    digest = hashlib.sha256(f"{plain.mode} {plain.width}x{plain.height} ".encode() + plain.tobytes())
+    small = shrink(plain, short_side)
+    colour = is_colour(small)
+    deep = small.mode == "I;16"
+    keep = encoded is not None and small is image and not deep and _is_plain_file(image, encoded)
+    lossless = image.format in _LOSSLESS and small is plain
+    if keep:
+        data, kind = encoded, str(image.format)
+    elif deep or lossless:
+        data, kind = _png(small), "PNG"
+    else:
+        data, kind = _jpeg(small), "JPEG"
+    return Stored(
+        bytes=data,
+        width=small.width,
+        height=small.height,
+        is_colour=colour,
+        pixel_hash=digest.hexdigest(),
+        phash=_phash(view8(small, None)),
+        format=kind,
+        bits=16 if deep else 8,
+        kept=keep,
+        scale=scale,
+    )
+
+
+def plain_mode(image: Image.Image) -> tuple[Image.Image, tuple[float, float] | None]:
+    """The picture as L, RGB or I;16 (itself where it is that already), and (slope, intercept) where values changed.
+
+    Raises:
+        Unreadable: `decode_failed`.
+    """
+    from PIL import Image
+
+    mode = image.mode
+    if mode in ("L", "RGB") and "transparency" not in image.info:
+        return image, None
+    if mode == "I;16":
+        return image, None
+    if mode.startswith("I") or mode == "F":
+        return _sixteen(image)
+    try:
+        if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
+            clear = image.convert("LA" if mode in ("L", "LA", "La") else "RGBA")
+            ground = Image.new(clear.mode, clear.size, (0, 255) if clear.mode == "LA" else (0, 0, 0, 255))
+            flat = Image.alpha_composite(ground.convert("RGBA"), clear.convert("RGBA")).convert("RGB")
+            return (flat.getchannel(0) if clear.mode == "LA" else _grey_if_equal(flat)), None
+        if mode == "1":
+            return image.convert("L"), None
+        flat = image.convert("RGB")
+        return (_grey_if_equal(flat) if mode == "P" else flat), None
+    except (ValueError, OSError):  # LAB, for one
+        raise Unreadable("decode_failed") from None
+
+
+def shrink(image: Image.Image, short_side: int) -> Image.Image:
+    """The picture with a short side of at most `short_side` pixels; itself where it fits."""
+    from PIL import Image
+
+    short = min(image.size)
+    if short <= short_side:
+        return image
+    size = (max(1, round(image.width * short_side / short)), max(1, round(image.height * short_side / short)))
+    small = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    small.info = dict(image.info)
+    return small
+
+
+def is_colour(image: Image.Image) -> bool:
+    """Whether a picture is truly coloured: more than a thousandth of its pixels is, beyond the noise of a codec."""
+    if image.mode != "RGB":
+        return False
+    from PIL import ImageChops
+
+    red, green, blue = image.split()
+    spread = ImageChops.lighter(ImageChops.difference(red, green), ImageChops.difference(green, blue))
+    return sum(spread.histogram()[_COLOUR_SPREAD + 1 :]) > _COLOUR_SHARE * image.width * image.height
+
+
+def view8(
+    image: Image.Image,
+    modality: str | None,
+    contract: Mapping[str, Any] = INTENSITY,
+    *,
+    grey: bool = False,
+) -> Image.Image:
+    """What the towers see of a picture: 8-bit "L", or "RGB" where it is truly coloured.
+
+    8-bit pictures stay as they are (RGB without colour becomes L). 16-bit ones: Hounsfield units through the
+    contract's window, all else stretched between the contract's percentiles. What 16-bit values mean is said by
+    the picture itself (`UNIT` in its info, which every stored PNG has), else by `modality`: CT is Hounsfield units.
+
+    Args:
+        image: any mode.
+        modality: DICOM's code (CT, MR, DX ...), or None.
+        contract: `INTENSITY` as the store's manifest or the checkpoint has it.
+        grey: always L; a JPEG that is not decoded yet is then decoded to grey alone, which is much faster.
+    """
+    if grey and image.mode == "RGB":
+        image.draft("L", image.size)  # nothing happens where the file is no JPEG, or decoded already
+    if image.mode not in ("L", "RGB", "I;16") or "transparency" in image.info:
+        image = plain_mode(image)[0]
+    if image.mode == "I;16":
+        return _view16(image, modality, contract)
+    if image.mode == "RGB" and (grey or not is_colour(image)):
+        return image.convert("L")
+    return image
+
+
+def _view16(image: Image.Image, modality: str | None, contract: Mapping[str, Any]) -> Image.Image:
+    """Grey of 16 bits as L."""
+    import numpy as np
+    from PIL import Image
+
+    values = np.asarray(image).astype(np.uint16, copy=False)
+    unit = image.info.get(UNIT, HU if modality == "CT" else AS_GIVEN)
+    if unit == HU:
+        low, high = (float(edge) + contract["hu_offset"] for edge in contract["hu_window"])
+    else:
+        low, high = percentiles16(values, contract["percentiles"])
+    return Image.fromarray(_ramp(low, high)[values])
+
+
+def percentiles16(values: np.ndarray, shares: list[float]) -> tuple[float, ...]:
+    """Percentiles (nearest rank) of uint16 values of any shape."""
+    import numpy as np
+
+    below = np.cumsum(np.bincount(values.ravel(), minlength=65536))
+    ranks = [max(1, int(np.ceil(share / 100 * values.size))) for share in shares]
+    return tuple(float(np.searchsorted(below, rank)) for rank in ranks)
+
+
+@functools.lru_cache(maxsize=64)
+def _ramp(low: float, high: float) -> np.ndarray:
+    """[65536] uint8: 0 up to `low`, 255 from `high`; all 0 where there is nothing between them."""
+    import numpy as np
+
+    if high <= low:
+        return np.zeros(65536, np.uint8)
+    share = np.clip((np.arange(65536) - low) / (high - low), 0, 1)
+    return (share * 255 + 0.5).astype(np.uint8)
+
+
+def _sixteen(image: Image.Image) -> tuple[Image.Image, tuple[float, float] | None]:
+    """Integers of other kinds and floats as I;16: as they are if they fit, else shifted, else scaled.
+
+    Through numpy, because Pillow turns negative values into 0 when it saves a PNG, and clips large ones.
+    """
+    import numpy as np
+    from PIL import Image
+
+    values = np.asarray(image).astype(np.float64 if image.mode == "F" else np.int64)
+    finite = np.isfinite(values)
+    if not finite.any():
+        raise Unreadable("decode_failed")
+    low, high = values[finite].min(), values[finite].max()
+    values = np.where(finite, values, low)
+    whole = bool((values == np.rint(values)).all())
+    scale = None
+    if not (whole and low >= 0 and high <= 65535):
+        slope = 1.0 if whole and high - low <= 65535 else float(high - low) / 65535 or 1.0
+        values = np.rint((values - low) / slope)
+        scale = (slope, float(low))
+    deep = Image.fromarray(values.astype(np.uint16))
+    deep.info = {UNIT: image.info.get(UNIT, AS_GIVEN)}
+    return deep, scale
+
+
+def _grey_if_equal(image: Image.Image) -> Image.Image:
+    """A palette of greys, or grey with alpha, needs no three channels."""
+    red, green, blue = image.split()
+    equal = red.tobytes() == green.tobytes() == blue.tobytes()
+    return red if equal else image
+
+
+def _is_plain_file(image: Image.Image, content: bytes) -> bool:
+    """Whether every reader sees the same single 8-bit picture in the file's bytes."""
+    if image.format == "JPEG":
+        return True
+    return image.format == "PNG" and content[24] <= 8 and b"acTL" not in content[:4096]
+
+
+def _cut_short(content: bytes) -> bool:
+    """Whether bytes begin as a JPEG or PNG and do not end as one."""
+    if content[:2] == b"\xff\xd8":
+        return b"\xff\xd9" not in content[-64:]
+    signature = b"\x89PNG\r\n\x1a\n"
+    return content[: len(signature)] == signature[: len(content)] and b"IEND" not in content[-64:]
+
+
+def _png(image: Image.Image) -> bytes:
+    from PIL import PngImagePlugin
+
+    said = PngImagePlugin.PngInfo()
+    if image.mode == "I;16":
+        said.add_text(UNIT, str(image.info.get(UNIT, AS_GIVEN)))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", pnginfo=said, compress_level=4)
+    return buffer.getvalue()
+
+
+def _jpeg(image: Image.Image) -> bytes:
+    buffer = io.BytesIO()
+    options = {"subsampling": 0} if image.mode == "RGB" else {}
+    image.save(buffer, "JPEG", quality=INTENSITY["jpeg_quality"], exif=b"", **options)
+    return buffer.getvalue()
+
+
+def _phash(image: Image.Image) -> str:
+    import imagehash
+
+    return str(imagehash.phash(image))

@@ -157,7 +157,9 @@ def prepare(
     ],
     store: Annotated[Path, typer.Argument(metavar="STORE", help="Folder to write the store to.")],
     settings: Settings = None,
-    layout: Annotated[str | None, typer.Option(help="Kind of source (a file of mmssl/sources), if not guessed.")] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="Kind of source (a file of mmssl/sources), unless recognised.")
+    ] = None,
     reports: Annotated[Path | None, typer.Option(help="Table of reports, for DICOM files.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Table of labels, for evaluation only.")] = None,
     quiet: Quiet = False,
@@ -186,7 +188,7 @@ def pretrain(
 
 @app.command(
     cls=Command,
-    epilog=_example("mmssl zeroshot runs/first/best my.store --prompts configs/prompts/chest.yaml --out results")
+    epilog=_example("mmssl zeroshot runs/first/best my.store --prompts configs/prompts/chest.yaml --out results"),
 )
 def zeroshot(
     paths: Annotated[
@@ -262,7 +264,7 @@ def index(
     epilog=_example(
         'mmssl search my.index "left pleural effusion" -k 5 --where "sex = \'F\' and age > 60"',
         "mmssl search my.index --image film.png --html hits.html",
-    )
+    ),
 )
 def search(
     index: IndexPath,

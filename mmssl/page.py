@@ -57,13 +57,13 @@ def data_uri(data: bytes) -> str:
 
 
 def shown(value: object) -> str:
-    """A value as a page shows it: three decimals, whole numbers bare, lists by comma, a dash for nothing.
+    """A value as a page shows it: three decimals, whole numbers bare, lists by comma, a hyphen for nothing.
 
     >>> [shown(v) for v in (0.51234, 60.0, None, ["blank", "dup"], True)]
-    ['0.512', '60', '\u2013', 'blank, dup', 'yes']
+    ['0.512', '60', '-', 'blank, dup', 'yes']
     """
     if value is None or value == "" or value == [] or value != value:
-        return "–"
+        return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

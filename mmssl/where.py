@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -87,7 +87,7 @@ Leaf = Compare | In | Contains | IsNull
 Tree = Leaf | Not | Together
 
 
-@dataclass(frozen=True)
+@dataclass
 class Where:
     """A filter that could be read; `check` binds it to the columns of a table, which the other two need.
 
@@ -105,7 +105,7 @@ class Where:
         return list(dict.fromkeys(leaf.column for leaf in _leaves(self.tree)))
 
     def check(self, schema: pa.Schema) -> Where:
-        """The same filter, bound to a table's columns.
+        """This filter itself, from now on bound to a table's columns.
 
         Raises:
             WrongUse: with every unknown column and every value of the wrong kind.
@@ -126,7 +126,8 @@ class Where:
                 lines.append(f"columns are {', '.join(usable)}")
             count = "1 problem" if len(found) == 1 else f"{len(found)} problems"
             raise errors.WrongUse("\n  ".join([f"{count} in the filter", *lines]))
-        return replace(self, types={name: schema.field(name).type for name in self.columns()})
+        self.types = {name: schema.field(name).type for name in self.columns()}
+        return self
 
     def expression(self) -> pc.Expression:
         """For pyarrow: `table.filter(...)`, `pyarrow.dataset` and Parquet readers."""
@@ -477,9 +478,17 @@ def _beside(op: Operator, below: Any, *, whole: bool) -> tuple[Operator, Any]:
     return ("<=" if op in ("<", "<=") else ">"), below
 
 
+def _compute() -> Any:
+    """pyarrow.compute, which makes its functions when imported, so that type checkers do not see them."""
+    import pyarrow.compute
+
+    return pyarrow.compute
+
+
 def _expression(tree: Tree, types: Mapping[str, pa.DataType]) -> pc.Expression:
     import pyarrow as pa
-    import pyarrow.compute as pc
+
+    pc = _compute()
 
     match tree:
         case Not(part):
@@ -523,22 +532,21 @@ def _balanced(how: Literal["and", "or"], parts: list[pc.Expression]) -> pc.Expre
 def _contains(column: pa.DataType) -> str:
     """The name of a pyarrow function (list, text) -> bool for lists of this type; pyarrow brings none of its own."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
+    pc = _compute()
     name = f"mmssl_contains_{column}"
     if name not in pc.list_functions():
         about = {"summary": "whether a list contains a text", "description": "null where the list is null"}
-        pc.register_scalar_function(
-            lambda _, lists, text: _lists_with(lists, text), name, about, {"lists": column, "text": pa.string()}, pa.bool_()
-        )
+        takes = {"lists": column, "text": pa.string()}
+        pc.register_scalar_function(lambda _, *given: _lists_with(*given), name, about, takes, pa.bool_())
     return name
 
 
 def _lists_with(lists: pa.Array, text: pa.Scalar) -> pa.Array:
     import numpy as np
     import pyarrow as pa
-    import pyarrow.compute as pc
 
+    pc = _compute()
     values, rows = pc.list_flatten(lists), pc.list_parent_indices(lists)
     found = np.zeros(len(lists), bool)
     found[rows.filter(pc.equal(values, text)).to_numpy(zero_copy_only=False)] = True

@@ -54,8 +54,8 @@ def progress(title: str, total: int | None, unit: str = "items") -> Iterator[Cal
 
 
 def _bar(title: str, total: int | None, unit: str) -> Iterator[Callable[..., None]]:
-    from rich.console import Console
     from rich import progress as shown
+    from rich.console import Console
 
     columns = (
         shown.TextColumn("{task.description}"),

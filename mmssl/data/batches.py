@@ -18,7 +18,7 @@ from mmssl.data.store import Store
 from mmssl.data.transforms import chances, random_crop
 from mmssl.errors import WrongUse
 from mmssl.files import number_of
-from mmssl.types import Batch, Tokenizer
+from mmssl.types import Batch, Tokenizer, Tokens
 
 TextMode = Literal["sentences", "whole"]
 Sample = tuple[np.ndarray, str, int]  # views [V, C, H, W] uint8, text, place in Rows
@@ -206,3 +206,21 @@ def loader(
         persistent_workers=False,
     )
     return iter(loading)
+
+
+class Lookup:
+    """Takes a tokenizer's place where every passage's embedding was computed beforehand: its place in the table."""
+
+    def __init__(self, places: dict[str, int]) -> None:
+        self.places = places
+
+    def __call__(self, texts: list[str]) -> Tokens:
+        return Tokens(torch.tensor([[self.places[text]] for text in texts]), 0)
+
+
+def all_passages(rows: TrainingRows, *, mode: TextMode, most: int) -> list[str]:
+    """Every distinct passage that may be drawn, the empty text first."""
+    found: dict[str, None] = {"": None}
+    for text, sentences in zip(rows.text, rows.sentences, strict=True):
+        found |= dict.fromkeys(passages(text, sentences, mode=mode, most=most))
+    return list(found)

@@ -1,0 +1,159 @@
+"""From a checkpoint to vectors: images, texts and rows of a store as unit vectors in one space."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from mmssl import checkpoint as checkpoints
+from mmssl.data import dicom, images
+from mmssl.data.transforms import normalise, whole_view
+from mmssl.errors import WrongUse
+from mmssl.hardware import cores, device
+from mmssl.model import Network
+
+if TYPE_CHECKING:
+    from mmssl.data.store import Store
+
+CHUNK = 64
+Picture = Image.Image | Path | str
+
+
+def load(checkpoint: Path | str, *, trust: Sequence[str] = ()) -> "Embedder":
+    """The encoders of a checkpoint.
+
+    >>> model = mmssl.load("demo/run/checkpoint")                      # doctest: +SKIP
+    >>> model.encode_text(["left pleural effusion"]).shape             # doctest: +SKIP
+    (1, 256)
+
+    Args:
+        checkpoint: its folder, or a run's.
+        trust: modules outside mmssl that the checkpoint may name; a dotted path is code.
+
+    Raises:
+        CannotDo: where it is not there, not whole, or from a newer version.
+        WrongUse: where it names code that is not trusted.
+    """
+    loaded = checkpoints.load(Path(checkpoint), trust=trust, device=str(device()))
+    return Embedder(loaded.model, info=loaded.info, path=loaded.path, hash=loaded.hash)
+
+
+class Embedder:
+    """Encodes images and texts as unit vectors [N, D], float32; computes in float32."""
+
+    def __init__(self, network: Network, *, info: dict[str, Any], path: Path, hash: str) -> None:
+        self.network, self.info, self.path, self.hash = network, info, path, hash
+
+    @property
+    def has_text(self) -> bool:
+        return self.network.joint is not None
+
+    @property
+    def dim(self) -> int:
+        return self.network.dim
+
+    @property
+    def scale(self) -> float:
+        """The learned inverse temperature; 1 for a checkpoint of images alone."""
+        return float(self.network.joint.lent().scale) if self.network.joint else 1.0
+
+    @property
+    def bias(self) -> float:
+        return float(self.network.joint.bias) if self.network.joint else 0.0
+
+    def encode_image(self, pictures: Sequence[Picture]) -> np.ndarray:
+        """Unit vectors [N, D] of PIL images, or of files (PNG, JPEG, TIFF, DICOM).
+
+        Raises:
+            WrongUse: naming every file that cannot be read, with its reason.
+        """
+        views: list[np.ndarray] = []
+        problems: list[str] = []
+        for number, picture in enumerate(pictures):
+            try:
+                views.append(self._view(_opened(picture)))
+            except images.Unreadable as error:
+                name = str(picture) if isinstance(picture, str | Path) else f"image {number}"
+                problems.append(f"{name}: {error}")
+        if problems:
+            raise WrongUse("cannot be read as images:\n  " + "\n  ".join(problems))
+        return self._encode_views(views)
+
+    def encode_text(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit vectors [N, D].
+
+        Raises:
+            WrongUse: for a checkpoint of images alone.
+        """
+        self.need_text()
+        found = []
+        with torch.inference_mode():
+            for start in range(0, len(texts), CHUNK):
+                ids = self.tokenizer(list(texts[start : start + CHUNK])).ids
+                found.append(self.network.embed_texts(ids.to(self._device)).cpu().numpy())
+        return np.concatenate(found) if found else np.empty((0, self.dim), np.float32)
+
+    def encode_rows(self, store: "Store", rows: Sequence[int]) -> np.ndarray:
+        """Unit vectors [N, D] of the pictures of a store's rows (their `row` numbers)."""
+
+        def view(row: int) -> np.ndarray:
+            return self._view(store.image(int(row)))
+
+        with ThreadPoolExecutor(min(cores(), 8)) as pool:
+            found = [
+                self._encode_views(list(pool.map(view, rows[start : start + CHUNK])))
+                for start in range(0, len(rows), CHUNK)
+            ]
+        return np.concatenate(found) if found else np.empty((0, self.dim), np.float32)
+
+    def truncated(self, texts: Sequence[str]) -> list[bool]:
+        """Which texts are longer than the text tower reads."""
+        self.need_text()
+        return [self.tokenizer([text]).truncated > 0 for text in texts]
+
+    def need_text(self) -> None:
+        """Raises WrongUse where there is no text tower."""
+        if not self.has_text:
+            raise WrongUse(
+                f"{self.path} was trained on images alone and has no text tower: it cannot read words. "
+                "Query it with an image, or pre-train with encoders.text and image_report"
+            )
+
+    @property
+    def tokenizer(self) -> Any:
+        return self.network.towers["text"].tokenizer
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    def _view(self, image: Image.Image) -> np.ndarray:
+        """[1 or 3, S, S] uint8, the evaluation view; colour stays colour, as it does in an export."""
+        size: int = self.network.towers["image"].image_size  # pyright: ignore
+        eight = image if image.mode in ("L", "RGB") else images.view8(image, None)
+        view = np.asarray(whole_view(eight, size))
+        return view[None] if view.ndim == 2 else view.transpose(2, 0, 1)
+
+    def _encode_views(self, views: list[np.ndarray]) -> np.ndarray:
+        tower: Any = self.network.towers["image"]
+        found = []
+        with torch.inference_mode():
+            for start in range(0, len(views), CHUNK):
+                some = views[start : start + CHUNK]
+                x = torch.from_numpy(np.stack([np.broadcast_to(v, (3, *v.shape[1:])) for v in some]))
+                x = normalise(x.to(self._device).float() / 255, tower.mean, tower.std)
+                found.append(self.network.embed_images(x).cpu().numpy())
+        return np.concatenate(found) if found else np.empty((0, self.dim), np.float32)
+
+
+def _opened(picture: Picture) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return picture
+    content = images.read_bytes(Path(picture))
+    if dicom.is_dicom(content):
+        return images.view8(*dicom.picture(content))
+    return images.open_image(content)

@@ -1,0 +1,127 @@
+"""What a run looks at while it trains: retrieval, nearest neighbours, and whether the embeddings collapse."""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmssl import console, metrics
+from mmssl.data.batches import TrainingRows
+from mmssl.data.reports import normalise
+from mmssl.data.store import Store
+from mmssl.embed import Embedder
+from mmssl.errors import WrongUse, meant
+from mmssl.model import Network
+from mmssl.settings import Pretrain
+
+COLLAPSED = 2.0
+"""An effective rank below this means that embeddings lie on a line or in a point."""
+NEIGHBOURS = 20
+
+
+class Validator:
+    """Measures the network as it is now on the first rows of the validation split (which lie in hash order)."""
+
+    def __init__(self, settings: Pretrain, store: Store, network: Network) -> None:
+        self.settings, self.store, self.network = settings, store, network
+        self.embedder = Embedder(network, info={}, path=Path("this run"), hash="")
+        self.knn = settings.validation.knn
+        if self.knn is not None and self.knn not in store.columns:
+            raise WrongUse(
+                f"validation.knn: the store has no column {self.knn!r}{meant(self.knn, store.columns)}; "
+                f"it has {', '.join(store.columns)}"
+            )
+        columns = ["text", *([self.knn] if self.knn else [])]
+        self.table = store.select(split="validation", columns=columns).slice(0, settings.validation.rows)
+        self._training_images: bytes | None = None
+
+    def __call__(self, rows: TrainingRows) -> dict[str, Any]:
+        """`R@10` and its two directions, `knn`, `rank_image`, `rank_text`; what cannot be measured is left out.
+
+        Puts the network into evaluation mode; the loop puts it back.
+        """
+        self.network.eval()
+        found: dict[str, Any] = {"rows": len(self.table)}
+        enough = len(self.table) >= NEIGHBOURS
+        image = self.embedder.encode_rows(
+            self.store, self.table.column("row").to_pylist() if enough else rows.row[:512].tolist()
+        )
+        found["rank_image"] = metrics.effective_rank(image)
+        if enough and self.embedder.has_text:
+            found |= self.retrieval(image)
+        if enough and self.knn:
+            found["knn"] = self.neighbours(image, rows)
+        collapsed = [name for name in ("rank_image", "rank_text") if found.get(name, COLLAPSED) < COLLAPSED]
+        if collapsed:
+            found["warning"] = "collapse"
+            console.say(
+                f"warning: {' and '.join(collapsed)} below {COLLAPSED:g}: the embeddings are collapsing onto one "
+                "another; lower optim.lr, lengthen optim.warmup, or raise data.batch_size"
+            )
+        return found
+
+    def retrieval(self, image: np.ndarray) -> dict[str, float]:
+        """R@10 over the distinct texts, as `mmssl retrieve` has it: a hit is an image whose own text is that one."""
+        texts = [normalise(text or "") for text in self.table.column("text").to_pylist()]
+        told = [place for place, text in enumerate(texts) if text]
+        distinct = {texts[place]: self.table.column("text")[place].as_py() for place in told}
+        if len(distinct) < NEIGHBOURS:
+            return {}
+        text = self.embedder.encode_text(list(distinct.values()))
+        similarity = text @ image[told].T  # [Q, G]
+        right = np.array([[texts[place] == own for place in told] for own in distinct])
+        forward = float(np.mean(metrics.recall_at_k(similarity, right, 10)))
+        back = float(np.mean(metrics.recall_at_k(similarity.T, right.T, 10)))
+        return {
+            "R@10": (forward + back) / 2,
+            "text_to_image_R@10": forward,
+            "image_to_text_R@10": back,
+            "rank_text": metrics.effective_rank(text),
+        }
+
+    def neighbours(self, image: np.ndarray, rows: TrainingRows) -> float:
+        """Share of validation rows whose value the majority of the nearest training images has."""
+        assert self.knn is not None, "called only where a column is named"
+        some = rows.row[: self.settings.validation.rows]
+        values = self.store.select(columns=[self.knn]).column(self.knn).to_pylist()
+        known = [int(row) for row in some if values[row] is not None]
+        if len(known) < NEIGHBOURS:
+            return float("nan")
+        train = self.embedder.encode_rows(self.store, known)
+        names = np.array([_name(values[row]) for row in known])
+        right = []
+        nearest = np.argsort(-image @ train.T, axis=1, kind="stable")[:, :NEIGHBOURS]
+        for own, places in zip(self.table.column(self.knn).to_pylist(), nearest, strict=True):
+            if own is not None:
+                found, counts = np.unique(names[places], return_counts=True)
+                right.append(found[counts.argmax()] == _name(own))
+        return float(np.mean(right)) if right else float("nan")
+
+    def training_images(self, rows: TrainingRows) -> bytes:
+        """A Parquet file of the training images: patient as keyed hash, pixel hash, pHash; made once a run."""
+        if self._training_images is None:
+            table = self.store.select(columns=["patient_id", "study_id", "pixel_hash", "phash"]).take(
+                pa.array(rows.row)
+            )
+            key = str(self.store.manifest.get("key_id") or "mmssl").encode()
+            patients = [
+                hashlib.blake2b(str(patient or study).encode(), key=key[:64], digest_size=16).hexdigest()
+                for patient, study in zip(
+                    table.column("patient_id").to_pylist(), table.column("study_id").to_pylist(), strict=True
+                )
+            ]
+            kept = pa.table(
+                {"patient": patients, "pixel_hash": table.column("pixel_hash"), "phash": table.column("phash")}
+            )
+            sink = io.BytesIO()
+            pq.write_table(kept, sink, compression="zstd")
+            self._training_images = sink.getvalue()
+        return self._training_images
+
+
+def _name(value: Any) -> str:
+    return "|".join(sorted(map(str, value))) if isinstance(value, list) else str(value)

@@ -51,6 +51,9 @@ AS_GIVEN = "as given"
 UNIT = "intensity"
 """Under this key of `Image.info`, and of the text in a stored PNG, stands what 16-bit values mean: `HU` or `AS_GIVEN`."""
 
+SCALE = "scale"
+"""Likewise, where values had to be changed to fit 16 bits: "slope intercept", value = stored * slope + intercept."""
+
 _ENCODED = "_encoded"  # attribute of an opened image that holds the file's bytes; Pillow does not hand it on to copies
 _LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
 _COLOUR_SPREAD = 16  # channels nearer to one another than this are grey with the noise of a codec
@@ -152,7 +155,7 @@ def standardise(image: Image.Image, *, short_side: int = 512) -> Stored:
         Unreadable: `decode_failed`, where the picture is of a kind that cannot be converted.
     """
     encoded = vars(image).get(_ENCODED)
-    plain, scale = plain_mode(image)
+    plain = plain_mode(image)
     digest = hashlib.sha256(f"{plain.mode} {plain.width}x{plain.height} ".encode() + plain.tobytes())
     small = shrink(plain, short_side)
     colour = is_colour(small)
@@ -175,12 +178,12 @@ def standardise(image: Image.Image, *, short_side: int = 512) -> Stored:
         format=kind,
         bits=16 if deep else 8,
         kept=keep,
-        scale=scale,
+        scale=_scale(small),
     )
 
 
-def plain_mode(image: Image.Image) -> tuple[Image.Image, tuple[float, float] | None]:
-    """The picture as L, RGB or I;16 (itself where it is that already), and (slope, intercept) where values changed.
+def plain_mode(image: Image.Image) -> Image.Image:
+    """The picture as L, RGB or I;16; itself where it is that already.
 
     Raises:
         Unreadable: `decode_failed`.
@@ -189,21 +192,23 @@ def plain_mode(image: Image.Image) -> tuple[Image.Image, tuple[float, float] | N
 
     mode = image.mode
     if mode in ("L", "RGB") and "transparency" not in image.info:
-        return image, None
+        return image
     if mode == "I;16":
-        return image, None
+        return image
     if mode.startswith("I") or mode == "F":
-        return _sixteen(image)
+        import numpy as np
+
+        return sixteen(np.asarray(image), image.info.get(UNIT, AS_GIVEN))
     try:
         if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
             clear = image.convert("LA" if mode in ("L", "LA", "La") else "RGBA")
             ground = Image.new(clear.mode, clear.size, (0, 255) if clear.mode == "LA" else (0, 0, 0, 255))
             flat = Image.alpha_composite(ground.convert("RGBA"), clear.convert("RGBA")).convert("RGB")
-            return (flat.getchannel(0) if clear.mode == "LA" else _grey_if_equal(flat)), None
+            return flat.getchannel(0) if clear.mode == "LA" else _grey_if_equal(flat)
         if mode == "1":
-            return image.convert("L"), None
+            return image.convert("L")
         flat = image.convert("RGB")
-        return (_grey_if_equal(flat) if mode == "P" else flat), None
+        return _grey_if_equal(flat) if mode == "P" else flat
     except (ValueError, OSError):  # LAB, for one
         raise Unreadable("decode_failed") from None
 
@@ -254,7 +259,7 @@ def view8(
     if grey and image.mode == "RGB":
         image.draft("L", image.size)  # nothing happens where the file is no JPEG, or decoded already
     if image.mode not in ("L", "RGB", "I;16") or "transparency" in image.info:
-        image = plain_mode(image)[0]
+        image = plain_mode(image)
     if image.mode == "I;16":
         return _view16(image, modality, contract)
     if image.mode == "RGB" and (grey or not is_colour(image)):
@@ -296,29 +301,35 @@ def _ramp(low: float, high: float) -> np.ndarray:
     return (share * 255 + 0.5).astype(np.uint8)
 
 
-def _sixteen(image: Image.Image) -> tuple[Image.Image, tuple[float, float] | None]:
-    """Integers of other kinds and floats as I;16: as they are if they fit, else shifted, else scaled.
+def sixteen(values: np.ndarray, unit: str = AS_GIVEN) -> Image.Image:
+    """Whole numbers or floats, [H, W], as I;16: as they are if they fit, else shifted, else scaled; the info says how.
 
     Through numpy, because Pillow turns negative values into 0 when it saves a PNG, and clips large ones.
+
+    Raises:
+        Unreadable: `decode_failed`, where no value is finite.
     """
     import numpy as np
     from PIL import Image
 
-    values = np.asarray(image).astype(np.float64 if image.mode == "F" else np.int64)
-    finite = np.isfinite(values)
-    if not finite.any():
-        raise Unreadable("decode_failed")
-    low, high = values[finite].min(), values[finite].max()
-    values = np.where(finite, values, low)
-    whole = bool((values == np.rint(values)).all())
-    scale = None
-    if not (whole and low >= 0 and high <= 65535):
-        slope = 1.0 if whole and high - low <= 65535 else float(high - low) / 65535 or 1.0
-        values = np.rint((values - low) / slope)
-        scale = (slope, float(low))
-    deep = Image.fromarray(values.astype(np.uint16))
-    deep.info = {UNIT: image.info.get(UNIT, AS_GIVEN)}
-    return deep, scale
+    info = {UNIT: unit}
+    if values.dtype != np.uint16:
+        wide = values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
+        finite = np.isfinite(wide)
+        if not finite.any():
+            raise Unreadable("decode_failed")
+        low, high = wide[finite].min(), wide[finite].max()
+        wide = np.where(finite, wide, low)
+        whole = values.dtype.kind != "f" or bool((wide == np.rint(wide)).all())
+        if not (whole and low >= 0 and high <= 65535):
+            low = -32768 if whole and low >= -32768 and high <= 32767 else low  # the same for all slices of a series
+            slope = 1.0 if whole and high - low <= 65535 else float(high - low) / 65535 or 1.0
+            wide = np.rint((wide - low) / slope)
+            info[SCALE] = f"{slope} {float(low)}"
+        values = wide.astype(np.uint16)
+    deep = Image.fromarray(np.ascontiguousarray(values))
+    deep.info = info
+    return deep
 
 
 def _grey_if_equal(image: Image.Image) -> Image.Image:
@@ -326,6 +337,13 @@ def _grey_if_equal(image: Image.Image) -> Image.Image:
     red, green, blue = image.split()
     equal = red.tobytes() == green.tobytes() == blue.tobytes()
     return red if equal else image
+
+
+def _scale(image: Image.Image) -> tuple[float, float] | None:
+    if SCALE not in image.info:
+        return None
+    slope, intercept = str(image.info[SCALE]).split()
+    return float(slope), float(intercept)
 
 
 def _is_plain_file(image: Image.Image, content: bytes) -> bool:
@@ -349,6 +367,8 @@ def _png(image: Image.Image) -> bytes:
     said = PngImagePlugin.PngInfo()
     if image.mode == "I;16":
         said.add_text(UNIT, str(image.info.get(UNIT, AS_GIVEN)))
+        if SCALE in image.info:
+            said.add_text(SCALE, str(image.info[SCALE]))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=said, compress_level=4)
     return buffer.getvalue()

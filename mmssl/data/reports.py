@@ -100,7 +100,14 @@ HEADINGS: dict[str, tuple[str, ...]] = {
 }
 """The canonical sections, and how their headings are spelt (regular expressions, in any case)."""
 
-HEADERS = ("final report", "preliminary report", "radiology report", "wet read", "(?:final )?narrative", "end of report")
+HEADERS = (
+    "final report",
+    "preliminary report",
+    "radiology report",
+    "wet read",
+    "(?:final )?narrative",
+    "end of report",
+)
 """Titles of a whole report; they name no section, and a report with these alone counts as one without headings."""
 
 SECTIONS = (*HEADINGS, "preamble", "signature")
@@ -115,8 +122,11 @@ _MODIFIERS = frozenset(
 
 
 def _alternatives(phrases: Iterable[str]) -> str:
-    return "|".join(sorted((p.replace(" ?", "\0").replace(" ", r"[ \t]+").replace("\0", " ?") for p in phrases),
-                           key=len, reverse=True))
+    return "|".join(
+        sorted(
+            (p.replace(" ?", "\0").replace(" ", r"[ \t]+").replace("\0", " ?") for p in phrases), key=len, reverse=True
+        )
+    )
 
 
 _NAMES = "|".join(f"(?P<{name}>{_alternatives(phrases)})" for name, phrases in HEADINGS.items())
@@ -139,9 +149,14 @@ _SIGNATURE = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _BOLD = re.compile(r"(\*\*|__)[ \t]*([^*_\n]{1,60}?)[ \t]*:?[ \t]*\1[ \t]*:?")
-_TAG = re.compile(r"<\s*/?\s*(br|p|div|li|tr|h[1-6])\b[^<>]*>|<\s*/?\s*(?:b|i|u|em|strong|span|ul|ol|table|tbody|td)\b[^<>]*>", re.IGNORECASE)
+_TAG = re.compile(
+    r"<\s*/?\s*(br|p|div|li|tr|h[1-6])\b[^<>]*>|<\s*/?\s*(?:b|i|u|em|strong|span|ul|ol|table|tbody|td)\b[^<>]*>",
+    re.IGNORECASE,
+)
 _HASHES = re.compile(r"^[ \t]*#{1,6}[ \t]+([^\n#]*?)[ \t]*:?[ \t]*#*$", re.MULTILINE)
-_RULER = re.compile(r"^[ \t]*(?:={2,}|-{2,}|_{3,}|\*{2,})[ \t]*|[ \t]*(?:={2,}|-{3,}|_{3,}|\*{2,})[ \t]*$", re.MULTILINE)
+_RULER = re.compile(
+    r"^[ \t]*(?:={2,}|-{2,}|_{3,}|\*{2,})[ \t]*|[ \t]*(?:={2,}|-{3,}|_{3,}|\*{2,})[ \t]*$", re.MULTILINE
+)
 
 How = Literal["sections", "whole", "no_section", "empty"]
 
@@ -241,7 +256,9 @@ def _is_heading(match: re.Match[str], text: str) -> bool:
 
 # ---- sentences -----------------------------------------------------------------------------------------------------
 
-_ITEM = re.compile(r"(?:^|(?<=[.!?;:]))[ \t]*(?:\(?\d{1,2}[.)]|[-*\u2022\u00b7\u25aa>]+)[ \t]+(?=[^\W_])|(?:^|(?<=[.!?;:]))[ \t]*\(?\d{1,2}[.)](?=[A-Z])")
+_ITEM = re.compile(
+    r"(?:^|(?<=[.!?;:]))[ \t]*(?:\(?\d{1,2}[.)]|[-*\u2022\u00b7\u25aa>]+)[ \t]+(?=[^\W_])|(?:^|(?<=[.!?;:]))[ \t]*\(?\d{1,2}[.)](?=[A-Z])"
+)
 _PLAIN_END = re.compile(r"(?<=[a-z]{3}[.!?])\s+(?=[A-Z])|(?<=[a-z]{3}[.!?])(?=[A-Z][a-z]+ )")
 _HARD = re.compile(r"[.!?](?=.)")
 _SHORT = re.compile(

@@ -1,0 +1,222 @@
+"""A folder of DICOM files, of any name and depth: what lies in it is told by the headers alone."""
+
+import functools
+import hashlib
+import os
+from collections.abc import Iterator
+from datetime import datetime, time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mmssl import console
+from mmssl.data import dicom
+from mmssl.data.images import Unreadable
+from mmssl.types import Picture, Study
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+OF_STUDY = ("sex", "age", "ethnicity", "site", "study_datetime")
+"""Columns that hold for a whole study, taken from its first file that knows; the others belong to a file."""
+
+TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+LOOKED_AT = 300  # files that `recognises` opens at most
+_ENDS = 4096  # bytes at either end of a file that its fingerprint is made of
+
+
+class _File(NamedTuple):
+    source_id: str  # path below the source
+    path: Path
+    header: dicom.Dicom | None  # None where it cannot be read
+    reason: str | None
+
+
+class Source:
+    """Studies of a folder, by (issuer or site, PatientID) and StudyInstanceUID.
+
+    A file without PatientID belongs to no known patient, and its study is its own patient. Files without
+    StudyInstanceUID are one study where they share patient and accession number, else each its own.
+    """
+
+    keyed_ids = True
+    patients_known = True
+
+    def __init__(self, path: Path, *, max_frames: int | None = None) -> None:
+        """Reads nothing yet.
+
+        Args:
+            path: of the folder.
+            max_frames: how many frames of a file become rows at most; all if left out.
+        """
+        self.path, self.max_frames = Path(path), max_frames
+
+    @classmethod
+    def recognises(cls, path: Path) -> bool:
+        """Whether one of the first few hundred files has DICOM's magic word, and there is no table of metadata."""
+        if not path.is_dir() or any((path / name).is_file() for name in TABLES):
+            return False
+        for number, file in enumerate(_walk(path)):
+            if number == LOOKED_AT:
+                break
+            if _ends(file)[0][128:132] == b"DICM":
+                return True
+        return False
+
+    def fingerprint(self) -> str:
+        """Changes with a file's name or size, its first or its last 4,096 bytes; not when the folder is moved."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            start, end, size = _ends(file)
+            digest.update(repr((self._name(file), size)).encode() + hashlib.sha256(start + end).digest())
+        return digest.hexdigest()
+
+    @functools.cached_property
+    def files(self) -> list[Path]:
+        """Every file below the folder, in the order of their names."""
+        return list(_walk(self.path))
+
+    def studies(self) -> Iterator[Study]:
+        """Every file in one of the studies; a file that cannot be read is a study by itself."""
+        groups: dict[tuple[str | None, str], list[_File]] = {}
+        for file in self._headers():
+            groups.setdefault(_study_key(file), []).append(file)
+        priors = _priors({key: _known(group, "study_datetime") for key, group in groups.items()})
+        names = _study_ids(list(groups))
+        for key, group in groups.items():
+            prior = priors.get(key)
+            yield _study(names[key], key[0], group, prior_study_id=names[prior] if prior else None)
+
+    def decode(self, picture: Picture) -> "list[tuple[Image.Image, dict[str, Any]]]":
+        """The frames of a file.
+
+        Raises:
+            Unreadable: with one of `mmssl.data.dicom.REASONS`.
+        """
+        if picture.path is None:
+            raise Unreadable("missing")
+        frames = dicom.pixels(picture.path, max_frames=self.max_frames)
+        return [(frame.image, frame.columns) for frame in frames]
+
+    def _headers(self) -> Iterator[_File]:
+        with console.progress("headers", len(self.files), "files") as advance:
+            for path in self.files:
+                yield _read(self._name(path), path)
+                advance(1)
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.path).as_posix()
+
+
+def _read(source_id: str, path: Path) -> _File:
+    try:
+        header = dicom.read(path)
+    except Unreadable as error:
+        return _File(source_id, path, None, error.reason)
+    return _File(source_id, path, header, header.reason)
+
+
+def _study_key(file: _File) -> tuple[str | None, str]:
+    """(patient, study): what files of one study have in common."""
+    header = file.header
+    if header is None:
+        return None, f"file {file.source_id}"
+    patient = None
+    if header.patient_id:
+        # a backslash separates values in DICOM, so none is in either part
+        patient = f"{header.issuer or header.columns['site'] or ''}\\{header.patient_id}"
+    if header.study_uid:
+        return patient, header.study_uid
+    accession = header.keys.get("AccessionNumber")
+    return patient, f"accession {accession}" if patient and accession else f"file {file.source_id}"
+
+
+def _study_ids(keys: list[tuple[str | None, str]]) -> dict[tuple[str | None, str], str]:
+    """An id for each study: its UID, with the patient before it where two patients have the same."""
+    seen: dict[str, int] = {}
+    for _, study in keys:
+        seen[study] = seen.get(study, 0) + 1
+    shared = {study for study, count in seen.items() if count > 1 or study.startswith("accession ")}
+    return {key: f"{key[0] or ''}\\{key[1]}" if key[1] in shared else key[1] for key in keys}
+
+
+def _study(study_id: str, patient: str | None, group: list[_File], *, prior_study_id: str | None) -> Study:
+    group = sorted(group, key=_place)
+    keys: dict[str, str] = {}
+    for file in group:
+        keys = {**(file.header.keys if file.header else {}), **keys}
+    columns = {name: _known(group, name) for name in OF_STUDY} if group[0].header else {}
+    return Study(
+        study_id=study_id,
+        patient_id=patient,
+        pictures=tuple(_picture(file) for file in group),
+        columns={**columns, "prior_study_id": prior_study_id} if columns else {},
+        keys=keys,
+    )
+
+
+def _picture(file: _File) -> Picture:
+    columns = file.header.columns if file.header else {}
+    own = {name: value for name, value in columns.items() if name not in OF_STUDY}
+    return Picture(file.source_id, file.path, columns=own, reason=file.reason)
+
+
+def _place(file: _File) -> tuple[str, int, str]:
+    """Series by series, in the order in which they were taken."""
+    header = file.header
+    return (header.series_uid or "", header.instance_number or 0, file.source_id) if header else ("", 0, file.source_id)
+
+
+def _known(group: list[_File], column: str) -> Any:
+    """The first value that a file of a study has for a column."""
+    values = (file.header.columns[column] for file in group if file.header)
+    return next((value for value in values if value is not None), None)
+
+
+Key = tuple[str | None, str]
+
+
+def _priors(dates: dict[Key, datetime | None]) -> dict[Key, Key]:
+    """{study: the study of the same patient just before it}, by date alone.
+
+    A study has none where it or its patient is unknown in time or person, or where two could be meant.
+    """
+    patients: dict[str, list[tuple[datetime, Key]]] = {}
+    for key, date in dates.items():
+        if key[0] is not None and date is not None:
+            patients.setdefault(key[0], []).append((date, key))
+    found: dict[Key, Key] = {}
+    for studies in patients.values():
+        for date, key in studies:
+            earlier = [one for one in studies if _is_before(one[0], date)]
+            last = [one for one in earlier if not any(_is_before(one[0], other[0]) for other in earlier)]
+            if len(last) == 1:
+                found[key] = last[0][1]
+    return found
+
+
+def _is_before(one: datetime, other: datetime) -> bool:
+    """Whether a study surely came before another; midnight stands for a time that is not known."""
+    if one.date() != other.date():
+        return one.date() < other.date()
+    return one.time() != time() and other.time() != time() and one < other
+
+
+def _walk(path: Path) -> Iterator[Path]:
+    """Every file below a folder, hidden ones too, in the order of their names."""
+    for folder, names, found in os.walk(path):
+        names.sort()
+        yield from (Path(folder) / name for name in sorted(found))
+
+
+def _ends(path: Path) -> tuple[bytes, bytes, int]:
+    """First and last bytes of a file, and its size; nothing where it cannot be read."""
+    try:
+        if not path.is_file():
+            return b"", b"", 0
+        with open(path, "rb") as file:
+            start = file.read(_ENDS)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(len(start), size - _ENDS))
+            return start, file.read(), size
+    except OSError:
+        return b"", b"", 0

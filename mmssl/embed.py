@@ -59,14 +59,14 @@ class Embedder:
     @property
     def scale(self) -> float:
         """The learned inverse temperature; 1 for a checkpoint of images alone."""
-        return float(self.network.joint.lent().scale) if self.network.joint else 1.0
+        return float(self.network.joint.lent().scale.detach()) if self.network.joint else 1.0
 
     @property
     def bias(self) -> float:
-        return float(self.network.joint.bias) if self.network.joint else 0.0
+        return float(self.network.joint.bias.detach()) if self.network.joint else 0.0
 
     def encode_image(self, pictures: Sequence[Picture]) -> np.ndarray:
-        """Unit vectors [N, D] of PIL images, or of files (PNG, JPEG, TIFF, DICOM).
+        """Unit vectors [N, D] of PIL images, or of files (PNG, JPEG, TIFF, DICOM; of several frames the first).
 
         Raises:
             WrongUse: naming every file that cannot be read, with its reason.
@@ -154,6 +154,6 @@ def _opened(picture: Picture) -> Image.Image:
     if isinstance(picture, Image.Image):
         return picture
     content = images.read_bytes(Path(picture))
-    if dicom.is_dicom(content):
-        return images.view8(*dicom.picture(content))
+    if content[128:132] == b"DICM":
+        return dicom.pixels(content, 0)[0].image
     return images.open_image(content)

@@ -177,7 +177,7 @@ class Run:
     @property
     def scale(self) -> float | None:
         joint = self.model.network.joint
-        return None if joint is None else float(joint.lent().scale)
+        return None if joint is None else float(joint.lent().scale.detach())
 
     def loader(self) -> Iterator[Batch]:
         """Batches from the step this run stands at, without end."""

@@ -1,0 +1,267 @@
+"""The index: vectors, metadata and thumbnails of a store's images in one folder that needs neither again.
+
+    INDEX/rows.lance    a LanceDB table: `vector` [D] float32 of length one, `thumbnail` (JPEG), the store's columns
+    INDEX/mmssl.json    what it was made from
+
+Search is exact: every row that a filter leaves is compared.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import mmssl
+from mmssl import console, page
+from mmssl.errors import CannotDo, WrongUse
+from mmssl.files import whole_folder, write_json
+from mmssl.where import given_name, sql_name
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+    from mmssl.data.store import Store
+
+FORMAT = 1
+ROWS, INFO = "rows", "mmssl.json"
+OWN = ("vector", "thumbnail")
+"""Columns that the store does not have; everything else is metadata."""
+CHUNK, AT_ONCE = 64, 4096
+"""Rows encoded between two moves of the progress bar, and rows written at a time."""
+
+
+class Encodes(Protocol):
+    """What is asked of an embedder (`mmssl.embed.Embedder`); vectors are [N, D] float32 of length one."""
+
+    path: Path
+    hash: str
+
+    @property
+    def dim(self) -> int: ...
+    @property
+    def has_text(self) -> bool: ...
+    def encode_rows(self, store: Store, rows: Sequence[int]) -> np.ndarray: ...
+    def encode_text(self, texts: Sequence[str]) -> np.ndarray: ...
+    def encode_image(self, pictures: Sequence[Any]) -> np.ndarray: ...
+    def truncated(self, texts: Sequence[str]) -> list[bool]: ...
+
+
+# ---- making one ----------------------------------------------------------------------------------------------------
+
+
+def index(
+    checkpoint: Path | str, store: Path | str, index: Path | str, *, split: str = "all", where: str | None = None
+) -> Path:
+    """Makes the images of a store searchable.
+
+    Args:
+        checkpoint: whose encoders read them.
+        store: as `mmssl prepare` makes it.
+        index: folder to write; it is there whole or not at all.
+        split: train, validation, test or all.
+        where: which rows, `view in ('PA', 'AP') and age > 60`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        WrongUse: where `index` is there already and was made from something else.
+        CannotDo: where checkpoint or store cannot be read, no row is left, or the index cannot be written.
+    """
+    from mmssl import embed
+    from mmssl.data.store import Store
+
+    return build(embed.load(checkpoint), Store(Path(store)), Path(index), split=split, where=where)
+
+
+def build(embedder: Encodes, store: Store, path: Path, *, split: str = "all", where: str | None = None) -> Path:
+    """As `index`, with an embedder and a store that are open already."""
+    _check_place(path, embedder.path, store.path)
+    info = {
+        "format": FORMAT,
+        "mmssl": mmssl.__version__,
+        "kind": "image_text" if embedder.has_text else "image",
+        "dim": embedder.dim,
+        "split": split,
+        "where": where,
+        "checkpoint": _place(path, embedder.path) | {"hash": embedder.hash},
+        "store": _place(path, store.path) | {"content_hash": store.content_hash, "version": store.version},
+        "deidentified": store.manifest["deidentified"],
+    }
+    if path.exists() and _is_there_already(path, info):
+        console.say(f"{path} is there and complete: nothing to do")
+        return path
+    table = store.select(split=split, where=where)
+    if not len(table):
+        chosen = " and ".join(filter(None, [f"split {split}", where]))
+        raise CannotDo(f"no row of {store.path} is left to index by: {chosen}")
+    with whole_folder(path) as part:
+        _write(part, embedder, store, table)
+        write_json(part / INFO, info | {"rows": len(table), "created": datetime.now(UTC).isoformat(timespec="seconds")})
+    console.say(f"{len(table)} images in {path}; ask it with: mmssl search {path} \"...\"")
+    return path
+
+
+def _place(index: Path, other: Path) -> dict[str, str]:
+    """Where another folder lies, also as seen from the index: the two may be moved together."""
+    return {"path": str(other.resolve()), "beside": os.path.relpath(other.resolve(), index.resolve())}
+
+
+def _check_place(path: Path, checkpoint: Path, store: Path) -> None:
+    """Raises WrongUse where an index would lie inside what it is made from, or over something else."""
+    for name, other in (("checkpoint", checkpoint), ("store", store)):
+        if path.resolve().is_relative_to(other.resolve()):
+            raise WrongUse(f"the index {path} would lie inside the {name} {other}; name a folder of its own")
+    if path.exists() and not path.is_dir():
+        raise WrongUse(f"{path} is a file; an index is a folder")
+    if path.is_dir() and any(path.iterdir()) and not (path / INFO).exists():
+        raise WrongUse(f"{path} is there and is no index; name another folder, or remove it")
+
+
+def _is_there_already(path: Path, info: dict[str, Any]) -> bool:
+    """Whether the index at `path` was made from the same; an error where it was made from something else."""
+    if not (path / INFO).exists():
+        return False
+    there = open_index(path).info
+    now, then = _made_from(info), _made_from(there)
+    if now == then:
+        return True
+    other = "; ".join(f"{name} {then[name]}, now {now[name]}" for name in now if now[name] != then[name])
+    raise WrongUse(f"{path} is an index of something else ({other}); name another folder, or remove it")
+
+
+def _made_from(info: dict[str, Any]) -> dict[str, str]:
+    """What decides what is in an index."""
+    checkpoint, store = info["checkpoint"]["hash"][:12], info["store"]["content_hash"][:12]
+    return {"checkpoint": checkpoint, "store": store, "split": info["split"], "where": info["where"] or "none"}
+
+
+def _write(path: Path, embedder: Encodes, store: Store, table: pa.Table) -> None:
+    import pyarrow as pa
+
+    metadata, numbers = tidy(table.drop_columns(["row"])), table["row"].to_pylist()
+    own = [pa.field("vector", pa.list_(pa.float32(), embedder.dim)), pa.field("thumbnail", pa.binary())]
+    schema = pa.schema([*metadata.schema, *own])
+    with _written(path):
+        lance = _lancedb().connect(path).create_table(ROWS, schema=schema)
+    with console.progress("index", len(numbers), "images") as advance:
+        for start in range(0, len(numbers), AT_ONCE):
+            rows = numbers[start : start + AT_ONCE]
+            vectors = _vectors(embedder, store, rows, advance)
+            thumbnails = pa.array([page.thumbnail(store.image(row)) for row in rows], pa.binary())
+            columns = [*metadata.slice(start, AT_ONCE).columns, vectors, thumbnails]
+            with _written(path):
+                lance.add(pa.Table.from_arrays(columns, schema=schema))
+
+
+def _vectors(embedder: Encodes, store: Store, rows: list[int], advance: Callable[..., None]) -> pa.Array:
+    """Lists of D float32, one for each row."""
+    import numpy as np
+    import pyarrow as pa
+
+    found = []
+    for start in range(0, len(rows), CHUNK):
+        some = rows[start : start + CHUNK]
+        vectors = embedder.encode_rows(store, some)
+        assert vectors.shape == (len(some), embedder.dim), f"vectors of shape {vectors.shape} for {len(some)} rows"
+        if not np.isfinite(vectors).all():
+            raise CannotDo(f"{embedder.path} gives vectors that are not finite: it did not train well")
+        found.append(vectors)
+        advance(len(some))
+    flat = np.concatenate(found).astype(np.float32).ravel()
+    return pa.FixedSizeListArray.from_arrays(pa.array(flat), embedder.dim)
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """What LanceDB cannot write, as an error that says so."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        why = "the disk is full" if "No space left" in str(error) else str(error).splitlines()[0]
+        raise CannotDo(f"no index could be written to {path.parent}: {why}; nothing of it is left there") from error
+
+
+def tidy(table: pa.Table) -> pa.Table:
+    """The table as LanceDB and `Where.sql` take it: plain names, null instead of NaN, text where nothing is known."""
+    import pyarrow as pa
+
+    columns = {}
+    for name in table.column_names:
+        column = table[name].combine_chunks()
+        if pa.types.is_floating(column.type):
+            column = pa.array(column.to_numpy(zero_copy_only=False), column.type, from_pandas=True)
+        columns[sql_name(name)] = column.cast(pa.string()) if pa.types.is_null(column.type) else column
+    return pa.table(columns)
+
+
+# ---- opening one ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index that is whole and of a format known here."""
+
+    path: Path
+    info: dict[str, Any]
+    table: Any
+    """The LanceDB table."""
+
+    def place_of(self, what: Literal["checkpoint", "store"]) -> Path:
+        """Where that was when the index was made, or lies now that both were moved together."""
+        then, beside = Path(self.info[what]["path"]), self.path / self.info[what]["beside"]
+        return beside if beside.exists() and not then.exists() else then
+
+    @property
+    def columns(self) -> pa.Schema:
+        """The metadata that hits carry and filters may name, as the store called it."""
+        import pyarrow as pa
+
+        own = [field for field in self.table.schema if field.name not in OWN]
+        return pa.schema([field.with_name(given_name(field.name)) for field in own])
+
+
+def open_index(path: Path) -> Index:
+    """Opens an index.
+
+    Raises:
+        CannotDo: where there is none, it is incomplete, or a newer version wrote it.
+    """
+    again = f"make it with: mmssl index CHECKPOINT STORE {path}"
+    if not path.is_dir():
+        raise CannotDo(f"there is no index at {path}; {again}")
+    try:
+        info = json.loads((path / INFO).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CannotDo(f"{path} is no index, or an incomplete one: it has no {INFO}; {again}") from None
+    except (OSError, ValueError) as error:
+        raise CannotDo(f"{path / INFO} cannot be read: {error}; {again}") from None
+    if not isinstance(info, dict) or not isinstance(info.get("format"), int):
+        raise CannotDo(f"{path / INFO} names no format; {again}")
+    if info["format"] > FORMAT:
+        raise CannotDo(
+            f"{path} was written by mmssl {info.get('mmssl')} (index format {info['format']}); "
+            f"this version reads format {FORMAT}: update mmssl"
+        )
+    try:
+        table = _lancedb().connect(path).open_table(ROWS)
+        rows = table.count_rows()
+    except (OSError, RuntimeError, ValueError):
+        raise CannotDo(f"{path} is an incomplete index: its table cannot be opened; remove it and {again}") from None
+    if rows != info["rows"]:
+        raise CannotDo(f"{path} is an incomplete index: {rows} of {info['rows']} rows are there; remove it and {again}")
+    return Index(path, info, table)
+
+
+def _lancedb() -> Any:
+    os.environ.setdefault("LANCEDB_LOG", "error")  # else it warns on the screen that a new table does not exist yet
+    import lancedb
+
+    return lancedb

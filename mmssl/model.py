@@ -119,7 +119,9 @@ class Model(nn.Module):
 
     def read(self, batch: Batch) -> Encoded:
         if self.text_table is None:
-            return self.network.towers["text"](batch.tokens)
+            tower = self.network.towers["text"]
+            grouped = batch.tokens.device.type == "cpu" and tower.padding is not None
+            return by_length(tower, batch.tokens) if grouped else tower(batch.tokens)
         pooled = self.text_table[batch.tokens[:, 0]]  # pyright: ignore
         return Encoded(pooled, pooled[:, None])
 
@@ -156,6 +158,28 @@ class Model(nn.Module):
     def views_needed(self) -> int:
         """How many views of an image the objectives ask for."""
         return 1 + max((need.view for need in self.needs if need.tower == "image"), default=0)
+
+
+def by_length(tower: nn.Module, tokens: Tensor, *, rows: int = 8, groups: int = 8) -> Encoded:
+    """What a text tower makes of a batch, run in groups of texts of like length, each cut to its longest.
+
+    Every batch has a long text, and half of it is padding. Not for accelerators: looking at lengths stops them.
+
+    Args:
+        tower: whose `padding` token behind a text changes nothing.
+        tokens: [B, T].
+        rows: at least so many in a group.
+        groups: at most so many.
+    """
+    last = torch.arange(1, tokens.shape[1] + 1, device=tokens.device) * (tokens != tower.padding)
+    lengths = last.amax(dim=1).clamp(min=1)  # [B]
+    order = lengths.argsort(stable=True)
+    some = order.chunk(max(1, min(groups, len(tokens) // rows)))
+    parts = [tower(tokens[group, : int(lengths[group[-1]])]) for group in some]
+    back = order.argsort()
+    longest = max(part.tokens.shape[1] for part in parts)
+    padded = [F.pad(part.tokens, (0, 0, 0, longest - part.tokens.shape[1])) for part in parts]
+    return Encoded(torch.cat([part.pooled for part in parts])[back], torch.cat(padded)[back])
 
 
 def freeze(network: Network, tower: str, amount: str | int) -> None:

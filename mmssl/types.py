@@ -121,8 +121,9 @@ class Encoder(Protocol):
     """A tower: an `nn.Module` in `mmssl/encoders/NAME.py`, class `Encoder`, options keyword-only.
 
     Every encoder has `tower` and `width`. An image encoder also has `image_size`, `mean`, `std`; a text encoder
-    `context_length`, `tokenizer` and `save_files`, and takes `files`: the folder that `save_files` wrote, from
-    which it is built again without network or hub.
+    `context_length`, `tokenizer`, `padding` (the token that may stand behind a text without changing anything; None
+    where texts have to be padded to the full length) and `save_files`, and takes `files`: the folder that
+    `save_files` wrote, from which it is built again without network or hub.
     """
 
     tower: Literal["image", "text"]

@@ -30,7 +30,7 @@ class Image(nn.Module):
 
 
 class Text(nn.Module):
-    tower, width, context_length = "text", 16, 6
+    tower, width, context_length, padding = "text", 16, 6, 0
 
     def __init__(self):
         super().__init__()

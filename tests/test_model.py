@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from mmssl.model import JointSpace, Model, Network, freeze, frozen_in_eval
+from mmssl import plugins
+from mmssl.model import JointSpace, Model, Network, by_length, freeze, frozen_in_eval
 from mmssl.step import step
 from tests.batch import Image, Text, batch, model, objective
 
@@ -81,3 +82,22 @@ def test_two_views_run_the_image_tower_twice_and_the_text_tower_never():
     m.network.towers["text"].register_forward_hook(lambda *_: calls.append("text"))
     m(batch(), 0)
     assert calls == ["image", "image"]
+
+
+@pytest.mark.parametrize("kind", ["tiny_text", "open_clip_text"])
+def test_reading_texts_in_groups_of_like_length_changes_nothing(kind):
+    """Values and gradients of 33 texts, the empty one and one at the limit included."""
+    sizes = {"width": 32, "heads": 2, "layers": 2} if kind == "open_clip_text" else {"width": 32}
+    torch.manual_seed(0)
+    tower = plugins.find("encoders", kind)(**sizes, context_length=24).double()  # sums in another order differ by rounding
+    texts = ["", "effusion " * 60, *(" ".join(["no", "left", "effusion"] * (k % 7 + 1)) for k in range(31))]
+    tokens = tower.tokenizer(texts).ids
+    found = []
+    for read in (tower, lambda x: by_length(tower, x, rows=4)):
+        tower.zero_grad()
+        encoded = read(tokens)
+        (encoded.pooled * torch.linspace(-1, 1, encoded.pooled.numel()).view_as(encoded.pooled)).sum().backward()
+        found.append((encoded.pooled.detach(), [p.grad.clone() for p in tower.parameters() if p.grad is not None]))
+    torch.testing.assert_close(found[0][0], found[1][0], atol=1e-10, rtol=1e-10)
+    for a, b in zip(found[0][1], found[1][1], strict=True):
+        torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-8)

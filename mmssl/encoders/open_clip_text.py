@@ -72,6 +72,7 @@ class Encoder(nn.Module):
         context_length: Longest text in tokens; None takes the config's, else 77.
         padding: `longest` pads to the longest text of the batch, which changes no embedding of a causal tower;
             `fixed` to the context length. Towers that look at their padding (SigLIP) are always `fixed`.
+        quick_gelu: OpenAI's activation; None takes the config's. Weights trained with it need it.
         tokenizer: Folder or hub name of the tokenizer, where the config asks for another than CLIP's; None: as the
             config says.
         files: The folder that `save_files` wrote; only such a tokenizer is in it.
@@ -92,6 +93,7 @@ class Encoder(nn.Module):
         layers: Annotated[int, Ge(1)] | None = None,
         context_length: Annotated[int, Ge(2)] | None = None,
         padding: Literal["longest", "fixed"] = "longest",
+        quick_gelu: bool | None = None,
         tokenizer: str | None = None,
         files: Path | None = None,
     ) -> None:
@@ -100,7 +102,7 @@ class Encoder(nn.Module):
 
         sizes = {"width": width, "heads": heads, "layers": layers}
         model = _named(name, sizes) if name is not None else _sized(sizes)
-        self.quick_gelu: bool = model.get("quick_gelu", False)
+        self.quick_gelu: bool = model.get("quick_gelu", False) if quick_gelu is None else quick_gelu
         longer = {"context_length": context_length} if context_length else {}
         self.config: dict[str, Any] = model["text_cfg"] | longer
         """`text_cfg` of an open_clip config."""
@@ -109,12 +111,13 @@ class Encoder(nn.Module):
         trunk.text_projection = None
         self.width, self.context_length = built.width, built.context_length
         self.fixed = padding == "fixed" or trunk.attn_mask is None or built.pool_type == "last"
+        self.padding = None if self.fixed else 0
         self.files: dict[str, bytes] = {}
         """A tokenizer's own files by name, empty for CLIP's."""
         if built.hf_tokenizer_name is None and tokenizer is None:
             self.tokenizer: Tokenizer | HubTokenizer = Tokenizer(self.context_length, self.fixed)
         else:
-            self.fixed = True
+            self.fixed, self.padding = True, None
             asked = tokenizer or f"{weights.HUB}{built.hf_tokenizer_name}"
             source = Path(files) if files is not None else _folder(asked)
             own = _hub_tokenizer(source, self.context_length, built.tokenizer_kwargs or {})

@@ -60,7 +60,7 @@ class Encoder(nn.Module):
         files: Path | None = None,
     ) -> None:
         super().__init__()
-        self.width, self.context_length = width, context_length
+        self.width, self.context_length, self.padding = width, context_length, PADDING
         self.tokenizer = Tokenizer(context_length, vocabulary)
         self.embedding = nn.Embedding(vocabulary, width)
         self.position = nn.Parameter(torch.randn(context_length, width) * 0.02)

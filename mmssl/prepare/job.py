@@ -1,0 +1,336 @@
+"""`mmssl prepare SOURCE STORE`: from somebody's files to a store, with a reason for everything that is not kept."""
+
+import contextlib
+import fcntl
+import shutil
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from pydantic import TypeAdapter, ValidationError
+
+import mmssl
+from mmssl import console, files, plugins
+from mmssl.data import store as stores
+from mmssl.errors import CannotDo, WrongUse, many, meant
+from mmssl.prepare import clean, decode, join, plan, preview, write
+from mmssl.prepare import settings as prepare_settings
+from mmssl.prepare.settings import Prepare
+from mmssl.types import Study
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a store holds after `prepare`."""
+
+    path: Path
+    rows: int
+    counts: dict[str, Any] = field(default_factory=dict)
+    skipped: bool = False
+    """True: the store was there already, made from the same source in the same way."""
+
+
+def prepare(
+    source: Path | str,
+    store: Path | str,
+    *,
+    layout: str | None = None,
+    reports: Path | str | None = None,
+    labels: Path | str | None = None,
+    overrides: Sequence[str] = (),
+    **options: Any,
+) -> Summary:
+    """Makes a store of images and their texts.
+
+    Example:
+        prepare("pairs.csv", "my.store", columns={"text": "caption"}, split="test")
+
+    Args:
+        source: a table, an image folder, a folder of DICOM files, or a Hugging Face data set on disk.
+        store: folder to write; whole or not at all.
+        layout: a file of mmssl/sources; else recognised.
+        reports: table of reports, keyed by AccessionNumber, StudyInstanceUID or PatientID.
+        labels: table of labels, keyed likewise; its columns enter as label_NAME.
+        overrides: settings as "key=value".
+        options: settings by name, as in `mmssl.prepare.settings.Prepare`; groups as mappings.
+
+    Raises:
+        WrongUse: for settings, tables and splits that cannot be meant, and onto a store made from another source.
+        CannotDo: where no row is kept, or source or store cannot be read or written.
+    """
+    settings = prepare_settings.read(options, list(overrides))
+    source, store = _named(source), _named(store)
+    tables = {name: Path(file) for name, file in (("reports", reports), ("labels", labels)) if file is not None}
+    with _explained(store):
+        reader, name = _reader(source, layout, settings)
+        _check_places(source, store, tables)
+        keyed = settings.ids == "keyed" or (settings.ids == "auto" and reader.keyed_ids)
+        fingerprint = _fingerprint(reader, tables)
+        files.recover_folder(store)
+        names = plan.names(settings, store, keyed=keyed)
+        origin = {"layout": name, "fingerprint": fingerprint, "options": prepare_settings.told(settings)}
+        if store.is_dir() and any(store.iterdir()):
+            return _already(store, origin, names)
+        return _make(reader, store, settings, names, tables, origin)
+
+
+def _make(
+    reader: Any,
+    store: Path,
+    settings: Prepare,
+    names: plan.Names,
+    tables: Mapping[str, Path],
+    origin: dict[str, Any],
+) -> Summary:
+    """The job, top to bottom."""
+    studies, joined = _join(list(reader.studies()), tables, settings)
+    patients_known = reader.patients_known
+    entries = plan.plan(studies, settings, names, patients_known=patients_known)
+    pictures = [entry.picture for entry in entries]
+    with _spool(store, reader, settings) as spool_folder:
+        spool = decode.decode(reader, pictures, spool_folder, short_side=settings.short_side, workers=settings.workers)
+        verdicts = clean.clean(entries, spool, settings.clean, patients_known=patients_known)
+        sections, is_cleaned = settings.text.sections, settings.clean.enabled and settings.clean.text
+        with files.whole_folder(store) as folder:
+            written = write.write(folder, write.Content(entries, spool, verdicts, sections, is_cleaned))
+            manifest = write.manifest(
+                written,
+                source=origin,
+                ids="given" if names.key is None else "keyed",
+                key_id=names.key_id,
+                patients_known=patients_known,
+                remarks=_remarks(written, settings, patients_known),
+                **joined,
+            )
+            files.write_json(folder / "manifest.json", manifest)
+            preview.write(folder, title=store.name)
+            if names.key is not None:
+                _keep_paths(store, entries)
+    _show(store, manifest)
+    return Summary(store, manifest["counts"]["rows"], manifest["counts"])
+
+
+def _named(path: Path | str) -> Path:
+    """A path with a name to put others beside: `.` has none."""
+    path = Path(path).expanduser()
+    return path if path.name not in ("", "..") else path.resolve()
+
+
+# ---- before --------------------------------------------------------------------------------------------------------
+
+
+def _reader(source: Path, layout: str | None, settings: Prepare) -> tuple[Any, str]:
+    """The source's reader and its name, with the settings that it takes."""
+    if not source.exists():
+        raise CannotDo(f"{source} cannot be read: there is no such file or folder")
+    known = plugins.names("sources")
+    if layout is None:
+        found = [name for name in known if plugins.find("sources", name).recognises(source)]
+        if len(found) != 1:
+            said = f"could be {' or '.join(found)}" if found else "is of no kind that is recognised"
+            raise WrongUse(
+                f"{source} {said}; name its kind with --layout, one of {', '.join(known)}. A source is a table "
+                "(.csv, .tsv, .jsonl, .parquet), an image folder with metadata.csv, a folder of DICOM files, or a data "
+                "set saved to disk"
+            )
+        layout = found[0]
+    part = plugins.find("sources", layout)
+    return part(source, **_source_options(part, layout, settings)), layout
+
+
+def _source_options(part: type, layout: str, settings: Prepare) -> dict[str, Any]:
+    """What the settings say of a source, checked against what it takes."""
+    known = plugins.options(part)
+    given = dict(settings.source)
+    if settings.columns:
+        given["columns"] = settings.columns
+    if settings.encoding is not None:
+        given["encoding"] = settings.encoding
+    problems, checked = [], {}
+    for name, value in given.items():
+        if name not in known:
+            problems.append(f"{name}: no option of {layout}{meant(name, list(known))}")
+            continue
+        try:
+            checked[name] = TypeAdapter(known[name][0]).validate_python(value)
+        except ValidationError as error:
+            problems.append(f"{name}: {error.errors()[0]['msg']}, got {value!r}")
+    if problems:
+        raise WrongUse(many(f"the source's options; {layout} takes {', '.join(known) or 'none'}", problems))
+    return checked
+
+
+def _check_places(source: Path, store: Path, tables: Mapping[str, Path]) -> None:
+    problems = []
+    if store.absolute() == source.absolute() or (
+        source.is_dir() and store.absolute().is_relative_to(source.absolute())
+    ):
+        problems.append(f"the store {store} would lie inside its source {source}; name a place beside it")
+    if store.exists() and not store.is_dir():
+        problems.append(f"{store} is a file; a store is a folder")
+    if problems:
+        raise WrongUse("\n".join(problems))
+    for name, file in tables.items():
+        if not file.is_file():
+            raise CannotDo(f"--{name} {file} cannot be read: there is no such file")
+
+
+def _fingerprint(reader: Any, tables: Mapping[str, Path]) -> str:
+    return files.hash_json([reader.fingerprint(), {name: files.hash_file(file) for name, file in tables.items()}])
+
+
+def _already(store: Path, origin: dict[str, Any], names: plan.Names) -> Summary:
+    """The store that is there, if it was made from the same source in the same way."""
+    if not (store / "manifest.json").exists():
+        raise WrongUse(f"{store} is a folder with other things in it; name a new one")
+    there = stores.Store(store).manifest
+    made = there["source"]
+    if (made["layout"], made["fingerprint"]) != (origin["layout"], origin["fingerprint"]):
+        raise WrongUse(
+            f"{store} was made from another source, or from another state of this one; stores cannot grow yet: "
+            "prepare into a new folder"
+        )
+    if there["key_id"] != names.key_id:
+        raise WrongUse(f"{store} was made with another key; prepare into a new folder")
+    if files.hash_json(made["options"]) != files.hash_json(origin["options"]):
+        different = [
+            f"{name}: {made['options'].get(name)!r} then, {value!r} now"
+            for name, value in origin["options"].items()
+            if files.hash_json(made["options"].get(name)) != files.hash_json(value)
+        ]
+        raise WrongUse(many(f"{store}, made with other settings; prepare into a new folder", different))
+    counts = there["counts"]
+    console.say(
+        f"{store} is there already, made from this source in the same way: {counts['rows']} rows; nothing to do"
+    )
+    return Summary(store, counts["rows"], counts, skipped=True)
+
+
+@contextlib.contextmanager
+def _spool(store: Path, reader: Any, settings: Prepare) -> Iterator[Path]:
+    """A folder beside the store for what is decoded; it outlives an interruption, so that the next call goes on."""
+    folder = store.with_name(f".{store.name}.prepare")
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "a") as lock:
+        _hold(lock, store)
+        job = files.hash_json([reader.fingerprint(), settings.source, settings.short_side, mmssl.__version__])
+        told = folder / "job"
+        if not told.is_file() or told.read_text() != job:
+            for old in folder.iterdir():
+                if old.name != "lock":
+                    old.unlink()
+            told.write_text(job)
+        for part in store.parent.glob(f".{store.name}.*.part"):
+            shutil.rmtree(part, ignore_errors=True)
+        try:
+            yield folder
+        except KeyboardInterrupt:
+            console.say(f"stopped; the same command goes on from here (what is decoded waits in {folder})")
+            raise
+        except (OSError, CannotDo):
+            shutil.rmtree(folder, ignore_errors=True)  # a full disk is freed again
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _hold(lock: IO[str], store: Path) -> None:
+    """Keeps a second `prepare` off; waits for the workers of one that was killed."""
+    for _ in range(30):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.1)
+        else:
+            return
+    raise CannotDo(f"{store} is being prepared by another process")
+
+
+@contextlib.contextmanager
+def _explained(store: Path) -> Iterator[None]:
+    """What the system refuses (no space, no permission), as one sentence that names the place."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        where = error.filename or store.parent
+        raise CannotDo(f"{store} cannot be made, and nothing of it is left: {where}: {why}") from error
+
+
+# ---- between -------------------------------------------------------------------------------------------------------
+
+
+def _join(
+    studies: list[Study], tables: Mapping[str, Path], settings: Prepare
+) -> tuple[list[Study], dict[str, dict[str, Any]]]:
+    """Studies with reports and labels, and the counts of both sides."""
+    told: dict[str, dict[str, Any]] = {}
+    for what, adds in (("reports", join.with_reports), ("labels", join.with_labels)):
+        if what in tables:
+            studies, joined = adds(studies, tables[what], settings.join)
+            told[what] = joined.counts(tables[what])
+    return studies, told
+
+
+def _remarks(written: Mapping[str, Any], settings: Prepare, patients_known: bool) -> list[str]:
+    """What a user should know before hours of compute."""
+    found = []
+    counts, splits = written["counts"], written["splits"]
+    if not patients_known:
+        found.append("the source names no patients: splits are by study or row, so patients may cross splits")
+    if counts["patient_missing"]:
+        found.append(f"{counts['patient_missing']} inputs name no patient: each study is its own, in train only")
+    empty = [split for split, told in splits.items() if not told["rows"]]
+    if empty and settings.split is None:
+        found.append(f"no row is in {' and '.join(empty)}; see splits.validation and splits.test")
+    if not written["text"]["rows_with_text"]:
+        found.append(
+            "no row has a text: objectives on images alone can learn from this store (columns.text=NAME names one)"
+        )
+    if settings.clean.enabled and settings.clean.evaluation == "drop":
+        found.append("clean.evaluation=drop: rows given to validation and test were dropped like others")
+    return found
+
+
+def _keep_paths(store: Path, entries: Sequence[plan.Entry]) -> None:
+    """STORE.sources.private: which path a keyed source id stands for; never in the store."""
+    import json
+
+    lines = (json.dumps({"source_id": e.source_id, "path": e.picture.source_id}) + "\n" for e in entries)
+    plan.write_private(plan.beside(store, "sources.private"), "".join(lines))
+
+
+def _show(store: Path, manifest: Mapping[str, Any]) -> None:
+    counts = manifest["counts"]
+    console.table(
+        f"{store}: {counts['rows']} rows of {counts['patients']} patients",
+        ["split", "rows", "patients"],
+        [[split, told["rows"], told["patients"]] for split, told in manifest["splits"].items()],
+    )
+    reasons = Counter(counts["reasons"])
+    console.table(
+        "inputs",
+        ["", "number"],
+        [
+            ["kept", counts["kept"]],
+            *([f"rejected: {why}", n] for why, n in reasons.most_common()),
+            ["all", counts["inputs"]],
+        ],
+    )
+    text = [[f"text: {how}", n] for how, n in manifest["text"].items()]
+    console.table("rows", ["", "number"], [*text, *([f"flag: {flag}", n] for flag, n in manifest["flags"].items())])
+    for what in ("reports", "labels"):
+        if what in manifest:
+            _show_join(what, manifest[what])
+    for remark in manifest["remarks"]:
+        console.say(f"note: {remark}")
+    console.say(f"look at {store / 'preview.html'} before you train")
+
+
+def _show_join(what: str, told: Mapping[str, Any]) -> None:
+    sides = ("lines", "studies", "images")
+    states = dict.fromkeys(state for side in sides for state in told[side])
+    rows = [[state, *(told[side].get(state, 0) for side in sides)] for state in states]
+    console.table(f"{what} joined by {told['key']}", ["", f"lines of {told['file']}", *sides[1:]], rows)

@@ -1,0 +1,222 @@
+"""Reports and labels find their studies by keys that are text, and nothing is guessed."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mmssl.data import tables
+from mmssl.errors import WrongUse, meant
+from mmssl.prepare.settings import Join
+from mmssl.types import Study
+
+REPORT = ("report", "text", "report_text", "full_report", "radiology_report", "report_body")
+"""What the column with the report may be called, first choice first."""
+PARTS = ("findings", "impression")
+FILLED = {
+    "sex": "sex", "patient_sex": "sex", "age": "age", "patient_age": "age", "site": "site", "date": "study_datetime",
+    "study_date": "study_datetime", "study_datetime": "study_datetime", "ethnicity": "ethnicity", "language": "language",
+}  # fmt: skip
+"""Columns of a table of reports that fill what the images leave open: {column: column of the store}."""
+
+
+@dataclass(frozen=True)
+class Joined:
+    """What a table gave."""
+
+    key: str
+    rows: Counter[str]
+    """Lines of the table: matched, unmatched, ambiguous, without_key, without_text."""
+    studies: Counter[str]
+    images: Counter[str]
+    values: list[dict[str, Any] | None]
+    """For each study what its line says, None where none matched."""
+    ambiguous: list[bool] = field(default_factory=list)
+
+    def counts(self, file: Path) -> dict[str, Any]:
+        """For the manifest."""
+        sides = {"lines": self.rows, "studies": self.studies, "images": self.images}
+        return {"file": file.name, "key": self.key} | {name: dict(sorted(side.items())) for name, side in sides.items()}
+
+
+def join(
+    table: tables.Table, lines: Sequence[Mapping[str, Any]], studies: Sequence[Study], settings: Join, what: str
+) -> Joined:
+    """Gives each study the one line of its key.
+
+    Several different lines for a key are ambiguous, and so is one report for a PatientID with several studies: none
+    is taken. Lines that say the same are one.
+
+    Args:
+        table: with a column for at least one key.
+        lines: what each of its rows says, already read; {} where it says nothing.
+        studies: in any order.
+        settings: may name the key.
+        what: `reports` or `labels`; labels may hold for all studies of a patient.
+
+    Raises:
+        WrongUse: where the table has no key, or none of its keys is found among the studies.
+    """
+    name, column = _choose_key(table, studies, settings, what)
+    by_key: dict[str, list[int]] = {}
+    rows: Counter[str] = Counter()
+    for number, row in enumerate(table.rows):
+        value = tables.key(row.get(column))
+        if value is None:
+            rows["without_key"] += 1
+        elif not lines[number]:
+            rows["without_text"] += 1
+        else:
+            by_key.setdefault(value, []).append(number)
+    holders = Counter(key for study in studies if (key := study.keys.get(name)))
+    clear: dict[str, Mapping[str, Any]] = {}
+    unclear: set[str] = set()
+    for value, numbers in by_key.items():
+        one_report = all(lines[number] == lines[numbers[0]] for number in numbers)
+        one_study = what == "labels" or name != "PatientID" or holders[value] <= 1
+        if value not in holders:
+            rows["unmatched"] += len(numbers)
+        elif one_report and one_study:
+            clear[value] = lines[numbers[0]]
+            rows["matched"] += len(numbers)
+        else:
+            unclear.add(value)
+            rows["ambiguous"] += len(numbers)
+    return _sides(name, rows, studies, clear, unclear)
+
+
+def _sides(
+    name: str, rows: Counter[str], studies: Sequence[Study], clear: Mapping[str, Mapping[str, Any]], unclear: set[str]
+) -> Joined:
+    told = Joined(name, rows, Counter(), Counter(), [])
+    for study in studies:
+        key = study.keys.get(name, "")
+        state = "matched" if key in clear else "ambiguous" if key in unclear else "unmatched"
+        told.studies[state] += 1
+        told.images[state] += len(study.pictures)
+        told.values.append(dict(clear[key]) if key in clear else None)
+        told.ambiguous.append(key in unclear)
+    return told
+
+
+def with_reports(studies: list[Study], file: Path, settings: Join) -> tuple[list[Study], Joined]:
+    """Studies with their reports, and with what the table says of them where the images say nothing.
+
+    Raises:
+        WrongUse: where the table has no reports, or its keys match nothing.
+    """
+    table = tables.read(file, encoding=settings.encoding)
+    texts = _report_texts(table, settings)
+    filling = {column: FILLED[column.lower()] for column in table.columns if column.lower() in FILLED}
+    lines = [
+        {"report": text, **{to: tables.own(to, row.get(column)) for column, to in filling.items()}} if text else {}
+        for row, text in zip(table.rows, texts, strict=True)
+    ]
+    told = join(table, lines, studies, settings, "reports")
+    found = []
+    for study, line, ambiguous in zip(studies, told.values, told.ambiguous, strict=True):
+        if ambiguous:
+            flags = [*study.columns.get("flags", ()), "report_ambiguous"]
+            study = replace(study, columns={**study.columns, "flags": flags})
+        if line:
+            report = line.pop("report")
+            known = {name: value for name, value in line.items() if value is not None}
+            study = replace(study, report=report, text=None, columns={**known, **_given(study.columns)})
+        found.append(study)
+    return found, told
+
+
+def with_labels(studies: list[Study], file: Path, settings: Join) -> tuple[list[Study], Joined]:
+    """Studies with the columns of a table as label_NAME; for evaluation, no gradient ever depends on them.
+
+    Raises:
+        WrongUse: where the table has no labels, or its keys match nothing.
+    """
+    table = tables.read(file, encoding=settings.encoding)
+    keys = set(tables.key_columns(table.columns).values())
+    names = [column for column in table.columns if column and column not in keys]
+    if not names:
+        raise WrongUse(f"{file} has no labels: its columns are {', '.join(table.columns)}")
+    columns = {
+        column if column.startswith("label_") else f"label_{column}": tables.typed(
+            [row.get(column) for row in table.rows], lists=True
+        )
+        for column in names
+    }
+    lines = [{name: values[number] for name, values in columns.items()} for number in range(len(table.rows))]
+    told = join(table, lines, studies, settings, "labels")
+    empty = dict.fromkeys(columns)
+    labelled = [
+        replace(study, columns={**study.columns, **(line or empty)})
+        for study, line in zip(studies, told.values, strict=True)
+    ]
+    return labelled, told
+
+
+def _given(columns: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in columns.items() if value is not None}
+
+
+def _report_texts(table: tables.Table, settings: Join) -> list[str | None]:
+    """The report of each row; from columns findings and impression where there is none for the whole."""
+    by_name = {column.lower(): column for column in table.columns}
+    if settings.text:
+        if settings.text not in table.columns:
+            near = meant(settings.text, table.columns)
+            raise WrongUse(f"join.text={settings.text}: {table.path} has no such column{near}; {_there(table)}")
+        return [_text(row.get(settings.text)) for row in table.rows]
+    for name in REPORT:
+        if name in by_name:
+            return [_text(row.get(by_name[name])) for row in table.rows]
+    parts = [by_name[name] for name in PARTS if name in by_name]
+    if not parts:
+        raise WrongUse(
+            f"{table.path} has no column with reports, say report; {_there(table)}; name it with join.text=NAME"
+        )
+    return [
+        "\n".join(f"{part.upper()}: {text}" for part in parts if (text := _text(row.get(part)))) or None
+        for row in table.rows
+    ]
+
+
+def _text(value: Any) -> str | None:
+    found = tables.cell(value)
+    return None if found is None else str(found)
+
+
+def _there(table: tables.Table) -> str:
+    return f"there are {', '.join(table.columns)}"
+
+
+def _choose_key(table: tables.Table, studies: Sequence[Study], settings: Join, what: str) -> tuple[str, str]:
+    """The key and its column: the one named, else the most particular one that matches anything."""
+    columns = tables.key_columns(table.columns)
+    wanted = [settings.key] if settings.key else ["StudyInstanceUID", "AccessionNumber", "PatientID"]
+    tried = [name for name in wanted if name in columns]
+    if not tried:
+        raise WrongUse(
+            f"{table.path} has no column {' or '.join(tables.KEYS) if not settings.key else settings.key} "
+            f"to join {what} by; {_there(table)}"
+        )
+    said = []
+    for name in tried:
+        there = {key for study in studies if (key := study.keys.get(name))}
+        here = [key for row in table.rows if (key := tables.key(row.get(columns[name])))]
+        if any(key in there for key in here):
+            return name, columns[name]
+        said.append(
+            f"{name}: {len(set(here))} in the table{_shapes(here)}, {len(there)} with the images{_shapes(there)}"
+        )
+    raise WrongUse(
+        f"no {what[:-1]} of {table.path.name} belongs to any image: its keys match nothing\n"
+        + "\n".join(f"  {line}" for line in said)
+        + "\n(shapes of keys: A stands for a letter, 9 for a digit; keys are text, so 0042 is not 42)"
+    )
+
+
+def _shapes(keys: Any) -> str:
+    """The commonest shapes of keys, without the keys: ABC0042 is AAA9999."""
+    shapes = Counter(re.sub(r"[^\W\d_]", "A", re.sub(r"\d", "9", key))[:40] for key in keys)
+    return f" like {', '.join(shape for shape, _ in shapes.most_common(2))}" if shapes else ""

@@ -1,0 +1,226 @@
+"""What is known of every input before a pixel is decoded: who it belongs to, under which names, in which split."""
+
+import hashlib
+import hmac
+import os
+import secrets
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mmssl import console
+from mmssl.data import splits
+from mmssl.errors import CannotDo, WrongUse, many
+from mmssl.prepare.settings import Prepare
+from mmssl.types import Picture, Study
+
+
+class Entry(NamedTuple):
+    """One input: a file or a row of a table."""
+
+    picture: Picture
+    source_id: str
+    """As in the store."""
+    study_id: str
+    patient_id: str
+    person: str
+    """Who it is of, for cleaning; never stored."""
+    split: splits.Split
+    given: bool
+    """Whether the split was given, not drawn."""
+    report: str | None
+    text: str | None
+    columns: dict[str, Any]
+    """Columns of the store, those of the study and of this image."""
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Names:
+    """How ids of the source become ids of the store."""
+
+    key: bytes | None
+    """The secret of the pseudonyms; None: ids stay as given."""
+
+    @property
+    def key_id(self) -> str | None:
+        """Names the key without telling it."""
+        return None if self.key is None else hashlib.sha256(b"key id\0" + self.key).hexdigest()[:16]
+
+    def of(self, kind: str, value: str) -> str:
+        """The id of a patient, study or source.
+
+        >>> Names(None).of("patient", "7"), len(Names(b"secret").of("patient", "7"))
+        ('7', 32)
+        """
+        if self.key is None:
+            return value
+        return hmac.new(self.key, f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def names(settings: Prepare, store: Path, *, keyed: bool) -> Names:
+    """Pseudonyms with the key that is given, or with STORE.key, which is made where it is missing.
+
+    Raises:
+        WrongUse: where the key that is named does not exist.
+        CannotDo: where it cannot be read or written.
+    """
+    if not keyed:
+        return Names(None)
+    path = settings.key or beside(store, "key")
+    try:
+        if settings.key is not None and not path.is_file():
+            raise WrongUse(f"key={path}: no such file; leave it out and {beside(store, 'key')} is made")
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_private(path, secrets.token_hex(32) + "\n")
+            console.say(f"made {path}, the secret of this store's pseudonyms: keep it, and never beside a shared copy")
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        raise CannotDo(f"{path}: the key cannot be read or made: {error.strerror}") from None
+    if len(secret) < 16:
+        raise WrongUse(f"{path}: a key has at least 16 bytes, this one {len(secret)}")
+    return Names(secret)
+
+
+def beside(store: Path, ending: str) -> Path:
+    """A file that belongs to a store and is not in it: STORE.key, STORE.sources.private."""
+    return store.with_name(f"{store.name}.{ending}")
+
+
+def write_private(path: Path, text: str) -> None:
+    """A file that only its owner may read, from its first byte on."""
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def plan(studies: Sequence[Study], settings: Prepare, named: Names, *, patients_known: bool) -> list[Entry]:
+    """Every input with its ids and its split, in the order of the source.
+
+    Raises:
+        WrongUse: for a split that there is not, or a patient who was given to two.
+    """
+    people = [_person(study, patients_known) for study in studies]
+    given = _given_splits(studies, people, settings, named)
+    shares = settings.splits
+    test = 0.0 if "test" in given.values() else shares.test
+    validation = 0.0 if "validation" in given.values() else shares.validation
+    patient_ids, study_ids = _ids(studies, named)
+    entries = []
+    for number, (study, person) in enumerate(zip(studies, people, strict=True)):
+        missing = patients_known and study.patient_id is None
+        if person in given:
+            split = given[person]
+        else:
+            split = "train" if missing else splits.split_of(person, validation=validation, test=test)
+        for picture in study.pictures:
+            columns = {name: value for name, value in study.columns.items() if value is not None}
+            columns |= {name: value for name, value in picture.columns.items() if value is not None}
+            flags = [*study.columns.get("flags", ()), *picture.columns.get("flags", ())]
+            entries.append(
+                Entry(
+                    picture=picture,
+                    source_id=named.of("source", picture.source_id),
+                    study_id=study_ids[number],
+                    patient_id=patient_ids[number],
+                    person=person,
+                    split=split,
+                    given=person in given,
+                    report=study.report or columns.get("report"),
+                    text=study.text or (None if study.report else columns.get("text")),
+                    columns=columns,
+                    flags=tuple(dict.fromkeys([*flags, *(["patient_missing"] if missing else [])])),
+                )
+            )
+    twice = [name for name, count in Counter(entry.source_id for entry in entries).items() if count > 1]
+    assert not twice, f"a source names its inputs uniquely, {twice[0]} came twice"
+    return entries
+
+
+def _person(study: Study, patients_known: bool) -> str:
+    """A patient is (issuer or site, PatientID); without one, a study is its own patient."""
+    if not patients_known or study.patient_id is None:
+        return f"study\0{study.study_id}"
+    return f"patient\0{_realm(study)}\0{study.patient_id}"
+
+
+def _realm(study: Study) -> str:
+    """Who gave the patient's id out."""
+    return str(study.keys.get("IssuerOfPatientID") or study.columns.get("site") or "")
+
+
+def _ids(studies: Sequence[Study], named: Names) -> tuple[list[str], list[str]]:
+    """Patient and study ids as stored. Where ids stay as given and one stands for several, its realm goes before it."""
+    realms: defaultdict[str, set[str]] = defaultdict(set)
+    owners: defaultdict[str, set[str | None]] = defaultdict(set)
+    for study in studies:
+        if study.patient_id is not None:
+            realms[study.patient_id].add(_realm(study))
+    patients = []
+    for study in studies:
+        if study.patient_id is None:
+            patients.append(named.of("study", study.study_id))
+        elif named.key is not None:
+            patients.append(named.of("patient", f"{_realm(study)}\0{study.patient_id}"))
+        elif len(realms[study.patient_id]) > 1:
+            patients.append(f"{_realm(study)}:{study.patient_id}")
+        else:
+            patients.append(study.patient_id)
+        owners[study.study_id].add(patients[-1])
+    study_ids = [
+        named.of("study", study.study_id) if len(owners[study.study_id]) == 1 or named.key is not None
+        else f"{patient}:{study.study_id}"
+        for study, patient in zip(studies, patients, strict=True)
+    ]  # fmt: skip
+    return patients, study_ids
+
+
+def _given_splits(
+    studies: Sequence[Study], people: Sequence[str], settings: Prepare, named: Names
+) -> dict[str, splits.Split]:
+    """{person: split} where the source or the settings say it."""
+    if settings.split:
+        return dict.fromkeys(people, settings.split)
+    told = [
+        (person, study, str(split))
+        for study, person in zip(studies, people, strict=True)
+        for split in _splits_of(study)
+    ]
+    if unknown := sorted({split for _, _, split in told if split not in splits.NAMES.values()}):
+        raise WrongUse(
+            f"splits that are not known here: {', '.join(map(repr, unknown[:10]))}; "
+            f"known are {', '.join(splits.NAMES)}; a column that is no split is left alone with columns.split=OTHER"
+        )
+    found: list[tuple[str, splits.Split]] = [(person, splits.NAMES[split]) for person, _, split in told]
+    if torn := splits.in_two(found):
+        raise WrongUse(_say_torn(torn, told, named))
+    return dict(found)
+
+
+def _splits_of(study: Study) -> Iterator[Any]:
+    for columns in (study.columns, *(picture.columns for picture in study.pictures)):
+        if columns.get("split") is not None:
+            yield columns["split"]
+
+
+def _say_torn(torn: dict[str, set[splits.Split]], told: list[tuple[str, Study, str]], named: Names) -> str:
+    """The patients in two splits; by pseudonym where ids are keyed."""
+    label = {
+        person: named.of("patient", f"{_realm(study)}\0{study.patient_id}")
+        if named.key is not None
+        else study.patient_id or f"of study {study.study_id}"
+        for person, study, _ in told
+        if person in torn
+    }
+    lines = [f"patient {label[person]}: {' and '.join(sorted(torn[person]))}" for person in list(torn)[:20]]
+    more = [f"and {len(torn) - 20} more"] if len(torn) > 20 else []
+    return many("the splits that were given: a patient may be in one only", [*lines, *more])

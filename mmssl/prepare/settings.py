@@ -1,0 +1,127 @@
+"""What `mmssl prepare` can be told beside its options, as key=value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from mmssl import config
+
+Share = Annotated[float, Ge(0), Le(1)]
+Key = Literal["AccessionNumber", "StudyInstanceUID", "PatientID"]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Shares of patients, by a hash of who they are."""
+
+    validation: Share = 0.1
+    test: Share = 0.1
+
+    def __post_init__(self) -> None:
+        if self.validation + self.test > 1:
+            raise ValueError(f"validation={self.validation:g} and test={self.test:g} are more than all patients")
+
+
+@dataclass(frozen=True)
+class Text:
+    sections: tuple[str, ...] = ("findings", "impression")
+    """The sections of a report that are trained on, in this order."""
+
+    def __post_init__(self) -> None:
+        from mmssl.data import reports
+
+        if unknown := [name for name in self.sections if name not in reports.SECTIONS] or not self.sections:
+            raise ValueError(
+                f"sections={list(self.sections)}: {unknown or 'none'} unknown; {', '.join(reports.SECTIONS)}"
+            )
+
+
+@dataclass(frozen=True)
+class Join:
+    """How reports and labels find their images."""
+
+    key: Key | None = None
+    """The key to use; else the most particular one that matches anything."""
+    text: str | None = None
+    """The column with the report, where it is not called report or text."""
+    encoding: str = "utf-8"
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """Which rows are dropped or flagged; `clean=off` switches off all but what cannot be read."""
+
+    enabled: bool = True
+    evaluation: Literal["flag", "drop"] = "flag"
+    """What happens to rows that were given to validation or test."""
+    blank: bool = True
+    too_small: bool = True
+    duplicates: bool = True
+    near_duplicates: bool = True
+    text: bool = True
+    """Empty the text where it is a placeholder."""
+    blank_spread: Annotated[float, Ge(0)] = 2.0
+    """A picture whose grey values (of 255) have a standard deviation below this is blank."""
+    min_side: Annotated[int, Ge(1)] = 16
+    """A picture with a side of fewer pixels is too small."""
+    phash_bits: Annotated[int, Ge(0), Le(16)] = 4
+    """Near duplicates differ in at most so many of the 64 bits of their perceptual hashes ..."""
+    correlation: Annotated[float, Gt(0), Le(1)] = 0.99
+    """... and their 128-pixel pictures correlate at least so much."""
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """How a source becomes a store."""
+
+    columns: dict[str, str] = field(default_factory=dict)
+    """What a column of the source means: columns.text=caption."""
+    source: dict[str, Any] = field(default_factory=dict)
+    """Options of the source, as its file in mmssl/sources has them: source.encoding=latin-1."""
+    split: Literal["train", "validation", "test"] | None = None
+    """Put the whole source into one split."""
+    splits: Splits = field(default_factory=Splits)
+    text: Text = field(default_factory=Text)
+    join: Join = field(default_factory=Join)
+    clean: Cleaning = field(default_factory=Cleaning)
+    ids: Literal["auto", "given", "keyed"] = "auto"
+    """`keyed`: ids are pseudonyms; `auto`: for DICOM only."""
+    key: Path | None = None
+    """File with the secret of the pseudonyms; else STORE.key, which is made."""
+    short_side: Annotated[int, Ge(32)] = 512
+    """Larger pictures are made smaller, to a short side of so many pixels."""
+    encoding: str | None = None
+    """Of text tables; UTF-8 if left out."""
+    workers: Annotated[int, Ge(1)] | None = None
+    """Processes that decode; one for each core if left out."""
+
+
+SAME = ("workers", "key")
+"""Settings that do not change what is in a store (another key does, and is known by its own name)."""
+
+
+def read(options: Mapping[str, Any], overrides: list[str]) -> Prepare:
+    """Settings from Python's options and the command line's key=value, all mistakes at once.
+
+    >>> read({}, ["clean=off", "clean.evaluation=drop"]).clean.enabled
+    False
+    """
+    tree: dict[str, Any] = {}
+    for name, value in options.items():
+        *groups, last = name.split(".")
+        branch = tree
+        for group in groups:
+            branch = branch.setdefault(group, {})
+        branch[last] = value
+    if isinstance(tree.get("clean"), bool | str):
+        tree["clean"] = {"enabled": tree["clean"]}
+    words = [f"clean.enabled={word[6:]}" if word.startswith("clean=") else word for word in overrides]
+    return config.load(tree, words, Prepare)
+
+
+def told(settings: Prepare) -> dict[str, Any]:
+    """The settings that decide what a store holds, as plain values for its manifest."""
+    return {name: value for name, value in config.plain(settings).items() if name not in SAME}

@@ -130,7 +130,10 @@ class Where:
         return self
 
     def expression(self) -> pc.Expression:
-        """For pyarrow: `table.filter(...)`, `pyarrow.dataset` and Parquet readers."""
+        """For pyarrow: `table.filter(...)`; in Parquet scans only where no column read holds NaN.
+
+        A scan decides by statistics which row groups to read, and Parquet's statistics pass over NaN.
+        """
         return _expression(self.tree, self._types())
 
     def sql(self) -> str:

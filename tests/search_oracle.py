@@ -28,12 +28,13 @@ def table(n):
     rows = [
         {
             "id": f"{i:016x}", "text": f"There is a {SHOWN[i % 6]}." if i % 7 else None,
-            "report": f"FINDINGS: There is a {SHOWN[i % 6]}. <b>Signed</b>", "patient_id": f"p{i // 4}", "study_id": f"s{i // 2}",
-            "study_datetime": times(i) if i % 5 else None, "modality": "DX", "view": ["PA", "AP", "LATERAL"][i % 3],
-            "sex": ["F", "M", None][i % 3], "age": float("nan") if i % 10 == 9 else None if i % 10 == 8 else 30.1 + i,
-            "flags": [["blank"], [], None][i % 3], "split": ["train", "validation", "test"][i // 4 % 3], "site": f"site {i % 2}",
-            "label_truth": [SHOWN[i % 6]], "source_Ref. No": f"r{i}", "sentences": ["One."], "width": 64, "height": 48,
-            "sections": [{"name": "findings", "text": "x"}],
+            "report": f"FINDINGS: There is a {SHOWN[i % 6]}. <b>Signed</b>", "patient_id": f"p{i // 4}",
+            "study_id": f"s{i // 2}", "study_datetime": times(i) if i % 5 else None, "modality": "DX",
+            "view": ["PA", "AP", "LATERAL"][i % 3], "sex": ["F", "M", None][i % 3],
+            "age": float("nan") if i % 10 == 9 else None if i % 10 == 8 else 30.1 + i,
+            "flags": [["blank"], [], None][i % 3], "split": ["train", "validation", "test"][i // 4 % 3],
+            "site": f"site {i % 2}", "label_truth": [SHOWN[i % 6]], "source_Ref. No": f"r{i}", "sentences": ["One."],
+            "width": 64, "height": 48, "sections": [{"name": "findings", "text": "x"}],
         }
         for i in range(n)
     ]  # fmt: skip
@@ -60,7 +61,7 @@ class OracleStore:
 
 
 class OracleEmbedder:
-    """Each thing shown is an axis; every image leans a little towards an axis of its own row."""
+    """Each thing shown is an axis; every image leans a little away from its own."""
 
     def __init__(self, path, *, has_text=True):
         self.path, self.hash, self.has_text, self.dim = Path(path), "a" * 64, has_text, DIM
@@ -72,11 +73,9 @@ class OracleEmbedder:
 
     def encode_rows(self, store, rows):
         self.asked += len(rows)
-        lean = np.array([[1.0, row / 200] for row in rows], np.float32)  # the lower the row, the nearer to its axis
-        lean /= np.linalg.norm(lean, axis=1, keepdims=True)
-        return np.stack(
-            [a * self._axis(SHOWN[row % 6]) + b * np.eye(DIM, dtype=np.float32)[-1] for row, (a, b) in zip(rows, lean, strict=True)]
-        )
+        last = np.eye(DIM, dtype=np.float32)[-1]  # the lower the row, the nearer to its axis
+        leaning = np.stack([self._axis(SHOWN[row % 6]) + row / 200 * last for row in rows])
+        return (leaning / np.linalg.norm(leaning, axis=1, keepdims=True)).astype(np.float32)
 
     def encode_text(self, texts):
         if not self.has_text:

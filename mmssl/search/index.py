@@ -105,7 +105,7 @@ def build(embedder: Encodes, store: Store, path: Path, *, split: str = "all", wh
     with whole_folder(path) as part:
         _write(part, embedder, store, table)
         write_json(part / INFO, info | {"rows": len(table), "created": datetime.now(UTC).isoformat(timespec="seconds")})
-    console.say(f"{len(table)} images in {path}; ask it with: mmssl search {path} \"...\"")
+    console.say(f'{len(table)} images in {path}; ask it with: mmssl search {path} "..."')
     return path
 
 

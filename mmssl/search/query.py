@@ -188,7 +188,7 @@ def find(index: Index, vector: np.ndarray, *, k: int, condition: str | None = No
     scores = vectors @ vector.astype(np.float64)
     ids = found["id"].to_pylist()
     order = sorted(range(len(found)), key=lambda i: (-round(scores[i], 6), ids[i]))[:k]
-    best = found.take(order)
+    best = found.take(np.array(order, np.int64))
     rows = best.drop_columns([*OWN, "_distance"]).to_pylist()
     hits = [_hit(row, score) for row, score in zip(rows, scores[order].tolist(), strict=True)]
     return hits, best["thumbnail"].to_pylist()

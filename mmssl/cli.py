@@ -167,7 +167,7 @@ def prepare(
     """Make a store, ready for training, of images and their texts."""
     from mmssl.prepare.job import prepare as run
 
-    run(source, store, layout=layout, reports=reports, labels=labels, **_tree(settings))
+    run(source, store, layout=layout, reports=reports, labels=labels, overrides=settings or [])
 
 
 @app.command(
@@ -275,18 +275,24 @@ def search(
     where: Where = None,
     image: Annotated[Path | None, typer.Option(help="An image to look for more of.")] = None,
     not_patient: Annotated[str | None, typer.Option(help="A patient to leave out.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="The checkpoint that made the index, if it lies elsewhere now.")
+    ] = None,
     html: Annotated[Path | None, typer.Option(help="File for the hits as pictures.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The hits as JSON on standard output.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Find images in words, or by an image."""
-    from mmssl.search.query import search as run
+    from mmssl.search import query as searching
 
-    hits = run(index, query, k=k, where=where, image=image, not_patient=not_patient, html=html)
+    hits = searching.search(
+        index, query, k=k, where=where, image=image, not_patient=not_patient, html=html, checkpoint=checkpoint
+    )
+    console.quiet = False  # the hits are what was asked for
     if as_json:
-        import json
-
-        print(json.dumps(hits, indent=2, ensure_ascii=False, default=str))
+        print(searching.to_json(hits))
+    else:
+        searching.print_hits(hits)
 
 
 @app.command(cls=Command, epilog=_example("mmssl export runs/first/best exported --to open_clip"))
@@ -318,21 +324,6 @@ def _chosen(settings: list[str] | None, schema: type[Any]) -> Any:
     from mmssl.config import load
 
     return load({}, settings or [], schema)
-
-
-def _tree(settings: list[str] | None) -> dict[str, Any]:
-    """Settings as nested values: `text.sections=[impression]` is {"text": {"sections": ["impression"]}}."""
-    import yaml
-
-    tree: dict[str, Any] = {}
-    for setting in settings or []:
-        key, _, value = setting.partition("=")
-        *groups, last = key.split(".")
-        branch = tree
-        for group in groups:
-            branch = branch.setdefault(group, {})
-        branch[last] = yaml.safe_load(value)
-    return tree
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -109,7 +109,8 @@ whatever: 1
         "  command line: parts.first.margin: input should be a valid number, unable to parse string as a number, "
         "got 'wide'",
         "  a.yaml:6: parts.first.rounds: required",
-        "  a.yaml:8: parts.first.rouns: unknown key, did you mean 'rounds'?; known keys are margin, rounds, kind, weight",
+        "  a.yaml:8: parts.first.rouns: unknown key, did you mean 'rounds'?; known keys are margin, rounds, kind, "
+        "weight",
         "  a.yaml:10: parts.image_reprot: no such part in objectives: 'image_reprot', did you mean 'image_report'?; "
         f"there are {', '.join(plugins.names('objectives'))}",
         "  a.yaml:11: whatever: unknown key; known keys are inner, parts, steps, names",

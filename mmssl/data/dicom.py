@@ -137,7 +137,7 @@ def pixels(source: bytes | Path, frame: int | None = None, *, max_frames: int | 
         if frame is not None and not 0 <= frame < total:
             raise IndexError(f"frame {frame}: the file has {total}")
         wanted = [frame] if frame is not None else list(range(total if max_frames is None else min(total, max_frames)))
-        if dataset.Rows * dataset.Columns * len(wanted) > MAX_TOTAL:
+        if _num_pixels(dataset) * len(wanted) > MAX_TOTAL:
             raise Unreadable("too_large")
         decoded = dicom_frames.decode(dataset, wanted)
         return [_frame(dataset, number, *one) for number, one in zip(wanted, decoded, strict=True)]
@@ -205,12 +205,16 @@ def _dataset(source: bytes | Path, *, header_only: bool) -> Dataset:
         except Exception:  # pydicom raises nearly anything on a broken header
             raise Unreadable("header_unreadable" if magic else "not_dicom") from None
         if not known:
-            meta = dataset.file_meta if magic else {}
-            is_index = "MediaStorageSOPClassUID" in meta and meta.MediaStorageSOPClassUID == _DICOMDIR
-            raise Unreadable("not_an_image" if magic and not is_index else "not_dicom")
+            raise Unreadable(_of_no_known_kind(dataset) if magic else "not_dicom")
         if dicom_values.text(dataset, "SOPClassUID") == _DICOMDIR or "DirectoryRecordSequence" in dataset:
             raise Unreadable("not_dicom")
     return dataset
+
+
+def _of_no_known_kind(dataset: Dataset) -> str:
+    """Why a data set has nothing of a picture: what its meta group announces has been cut off, or it announces none."""
+    announced = dicom_values.text(dataset.file_meta, "MediaStorageSOPClassUID")
+    return "not_dicom" if announced == _DICOMDIR else "truncated" if announced else "not_an_image"
 
 
 def _start(path: Path) -> bytes:
@@ -268,8 +272,12 @@ def _no_image(dataset: Dataset) -> str | None:
     kind = dicom_values.text(dataset, "SOPClassUID") or ""
     if kind.startswith(_RT) and kind != _RT_IMAGE:
         return "not_an_image"
-    return None if dicom_values.whole(dataset, "Rows") and dicom_values.whole(dataset, "Columns") else "not_an_image"
+    return None if _num_pixels(dataset) > 0 else "not_an_image"
 
 
 def _num_frames(dataset: Dataset) -> int:
     return max(1, dicom_values.whole(dataset, "NumberOfFrames") or 1)
+
+
+def _num_pixels(dataset: Dataset) -> int:
+    return (dicom_values.whole(dataset, "Rows") or 0) * (dicom_values.whole(dataset, "Columns") or 0)

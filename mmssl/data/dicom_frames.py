@@ -30,10 +30,10 @@ DECODERS: dict[str, tuple[str, ...]] = {
     _EXTENDED: ("pillow", "gdcm"),  # of 8 bits; those of 12 are `_jpeg_of_12_bits`
     "1.2.840.10008.1.2.4.57": ("gdcm",),  # JPEG lossless
     "1.2.840.10008.1.2.4.70": ("gdcm",),
-    "1.2.840.10008.1.2.4.80": ("pyjpegls", "gdcm"),  # JPEG-LS: 8.1 and 5.1
-    "1.2.840.10008.1.2.4.81": ("pyjpegls", "gdcm"),
-    "1.2.840.10008.1.2.4.90": ("pylibjpeg", "pillow", "gdcm"),  # JPEG 2000: 1.3, 1.3 and 1.2
-    "1.2.840.10008.1.2.4.91": ("pylibjpeg", "pillow", "gdcm"),
+    "1.2.840.10008.1.2.4.80": ("pyjpegls",),  # JPEG-LS: 8.1; gdcm 5.1
+    "1.2.840.10008.1.2.4.81": ("pyjpegls",),
+    "1.2.840.10008.1.2.4.90": ("pylibjpeg", "pillow"),  # JPEG 2000: 1.3 and 1.3; gdcm, 1.2, ends the process on some broken files
+    "1.2.840.10008.1.2.4.91": ("pylibjpeg", "pillow"),
     "1.2.840.10008.1.2.4.201": ("pylibjpeg",),  # high-throughput JPEG 2000
     "1.2.840.10008.1.2.4.202": ("pylibjpeg",),
     "1.2.840.10008.1.2.4.203": ("pylibjpeg",),
@@ -73,7 +73,7 @@ def _check(dataset: Dataset) -> str:
     syntax = _syntax(dataset)
     if syntax not in NATIVE and syntax not in DECODERS:
         raise Unreadable("unsupported_transfer_syntax")
-    if dataset.Rows * dataset.Columns > images.MAX_PIXELS:
+    if (dicom_values.whole(dataset, "Rows") or 0) * (dicom_values.whole(dataset, "Columns") or 0) > images.MAX_PIXELS:
         raise Unreadable("too_large")
     if syntax in NATIVE and "PixelData" in dataset:
         from pydicom.pixels.utils import get_expected_length
@@ -113,7 +113,9 @@ def _decode_one(dataset: Dataset, frame: int, syntax: str) -> tuple[np.ndarray, 
             raise Unreadable("too_large") from None
         except AttributeError:  # an element that describes the pixels is not there
             reason = "unsupported_pixel_format"
-        except Exception:  # decoders raise nearly anything
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException:  # decoders raise nearly anything; a panic of the one in Rust is not even an Exception
             reason = "decode_failed"
     raise Unreadable(reason)
 
@@ -254,6 +256,8 @@ def _grey(
         shown: Any = lambda raw: np.clip(voi.look_up(meaning(raw), lut) / most, 0, 1)  # noqa: E731
         rule: Rule = "voi_lut"
     elif window:
+        if values.dtype.kind == "f" and window[2] == "LINEAR":  # its half steps are made for whole numbers
+            window = (window[0], window[1], "LINEAR_EXACT")
         shown, rule = lambda raw: voi.window(meaning(raw), *window), "window"
     elif bits <= 8 and modality not in XRAY and not table:
         return values.astype(np.uint8) << (8 - bits), "as_is"

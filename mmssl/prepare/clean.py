@@ -2,6 +2,7 @@
 
 import functools
 import io
+import itertools
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -162,7 +163,7 @@ def close_pairs(hashes: np.ndarray, bits: int) -> Iterator[tuple[int, int]]:
     hashes = hashes.astype(np.uint64)
     edges = np.linspace(0, 64, bits + 2).astype(int)
     found: set[tuple[int, int]] = set()
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         mask = (1 << int(high)) - (1 << int(low))
         band = hashes & np.uint64(mask)
         order = np.argsort(band, kind="stable")

@@ -22,6 +22,16 @@ from mmssl.prepare.settings import Prepare
 from mmssl.types import Study
 
 
+TEXTS = {
+    "given": "as the source gives it",
+    "sections": "from sections of the report, by headings",
+    "whole": "from the whole report, without headings",
+    "no_section": "missing: headings, but none that is wanted",
+    "empty": "missing: no report",
+}
+"""How a text to train on was found, as `text` of the manifest counts it, in words."""
+
+
 @dataclass(frozen=True)
 class Summary:
     """What a store holds after `prepare`."""
@@ -68,13 +78,14 @@ def prepare(
         reader, name = _reader(source, layout, settings)
         _check_places(source, store, tables)
         keyed = settings.ids == "keyed" or (settings.ids == "auto" and reader.keyed_ids)
-        fingerprint = _fingerprint(reader, tables)
+        told = reader.fingerprint()
+        fingerprint = files.hash_json([told, {what: files.hash_file(file) for what, file in tables.items()}])
         files.recover_folder(store)
         names = plan.names(settings, store, keyed=keyed)
         origin = {"layout": name, "fingerprint": fingerprint, "options": prepare_settings.told(settings)}
         if store.is_dir() and any(store.iterdir()):
             return _already(store, origin, names)
-        return _make(reader, store, settings, names, tables, origin)
+        return _make(reader, store, settings, names, tables, origin, decoded=[told, settings.source, settings.columns])
 
 
 def _make(
@@ -84,13 +95,15 @@ def _make(
     names: plan.Names,
     tables: Mapping[str, Path],
     origin: dict[str, Any],
+    *,
+    decoded: list[Any],
 ) -> Summary:
-    """The job, top to bottom."""
+    """The job, top to bottom; `decoded` names what the spool holds."""
     studies, joined = _join(list(reader.studies()), tables, settings)
     patients_known = reader.patients_known
-    entries = plan.plan(studies, settings, names, patients_known=patients_known)
+    entries = plan.plan(studies, settings, names, patients_known=patients_known, ids_name_realm=reader.keyed_ids)
     pictures = [entry.picture for entry in entries]
-    with _spool(store, reader, settings) as spool_folder:
+    with _spool(store, [*decoded, settings.short_side, mmssl.__version__]) as spool_folder:
         spool = decode.decode(reader, pictures, spool_folder, short_side=settings.short_side, workers=settings.workers)
         verdicts = clean.clean(entries, spool, settings.clean, patients_known=patients_known)
         sections, is_cleaned = settings.text.sections, settings.clean.enabled and settings.clean.text
@@ -178,10 +191,6 @@ def _check_places(source: Path, store: Path, tables: Mapping[str, Path]) -> None
             raise CannotDo(f"--{name} {file} cannot be read: there is no such file")
 
 
-def _fingerprint(reader: Any, tables: Mapping[str, Path]) -> str:
-    return files.hash_json([reader.fingerprint(), {name: files.hash_file(file) for name, file in tables.items()}])
-
-
 def _already(store: Path, origin: dict[str, Any], names: plan.Names) -> Summary:
     """The store that is there, if it was made from the same source in the same way."""
     if not (store / "manifest.json").exists():
@@ -210,13 +219,13 @@ def _already(store: Path, origin: dict[str, Any], names: plan.Names) -> Summary:
 
 
 @contextlib.contextmanager
-def _spool(store: Path, reader: Any, settings: Prepare) -> Iterator[Path]:
+def _spool(store: Path, holds: list[Any]) -> Iterator[Path]:
     """A folder beside the store for what is decoded; it outlives an interruption, so that the next call goes on."""
     folder = store.with_name(f".{store.name}.prepare")
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "a") as lock:
         _hold(lock, store)
-        job = files.hash_json([reader.fingerprint(), settings.source, settings.short_side, mmssl.__version__])
+        job = files.hash_json(holds)
         told = folder / "job"
         if not told.is_file() or told.read_text() != job:
             for old in folder.iterdir():
@@ -305,28 +314,29 @@ def _keep_paths(store: Path, entries: Sequence[plan.Entry]) -> None:
 def _show(store: Path, manifest: Mapping[str, Any]) -> None:
     counts = manifest["counts"]
     console.table(
-        f"{store}: {counts['rows']} rows of {counts['patients']} patients",
+        "rows",
         ["split", "rows", "patients"],
-        [[split, told["rows"], told["patients"]] for split, told in manifest["splits"].items()],
-    )
-    reasons = Counter(counts["reasons"])
-    console.table(
-        "inputs",
-        ["", "number"],
         [
-            ["kept", counts["kept"]],
-            *([f"rejected: {why}", n] for why, n in reasons.most_common()),
-            ["all", counts["inputs"]],
+            *([split, told["rows"], told["patients"]] for split, told in manifest["splits"].items()),
+            ["all", counts["rows"], counts["patients"]],
         ],
     )
-    text = [[f"text: {how}", n] for how, n in manifest["text"].items()]
-    console.table("rows", ["", "number"], [*text, *([f"flag: {flag}", n] for flag, n in manifest["flags"].items())])
+    reasons = Counter(counts["reasons"]).most_common()
+    told = [
+        ["inputs", counts["inputs"]],
+        ["  kept", counts["kept"]],
+        *([f"  rejected: {why}", number] for why, number in reasons),
+        ["rows with text", manifest["text"]["rows_with_text"]],
+        *([f"  text {TEXTS[how]}", number] for how, number in manifest["text"].items() if how in TEXTS),
+        *([f"rows flagged {flag}", number] for flag, number in manifest["flags"].items()),
+    ]
+    console.table("what became of the source", ["", "number"], told)
     for what in ("reports", "labels"):
         if what in manifest:
             _show_join(what, manifest[what])
     for remark in manifest["remarks"]:
         console.say(f"note: {remark}")
-    console.say(f"look at {store / 'preview.html'} before you train")
+    console.say(f"{store} is there: {counts['rows']} rows; look at {store / 'preview.html'} before you train")
 
 
 def _show_join(what: str, told: Mapping[str, Any]) -> None:

@@ -17,7 +17,8 @@ REPORT = ("report", "text", "report_text", "full_report", "radiology_report", "r
 PARTS = ("findings", "impression")
 FILLED = {
     "sex": "sex", "patient_sex": "sex", "age": "age", "patient_age": "age", "site": "site", "date": "study_datetime",
-    "study_date": "study_datetime", "study_datetime": "study_datetime", "ethnicity": "ethnicity", "language": "language",
+    "study_date": "study_datetime", "study_datetime": "study_datetime", "ethnicity": "ethnicity",
+    "language": "language",
 }  # fmt: skip
 """Columns of a table of reports that fill what the images leave open: {column: column of the store}."""
 

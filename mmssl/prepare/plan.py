@@ -6,7 +6,7 @@ import os
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -103,18 +103,30 @@ def write_private(path: Path, text: str) -> None:
         part.unlink(missing_ok=True)
 
 
-def plan(studies: Sequence[Study], settings: Prepare, named: Names, *, patients_known: bool) -> list[Entry]:
+def plan(
+    studies: Sequence[Study], settings: Prepare, named: Names, *, patients_known: bool, ids_name_realm: bool
+) -> list[Entry]:
     """Every input with its ids and its split, in the order of the source.
+
+    Args:
+        studies: as the source has them.
+        settings: of the whole job.
+        named: how ids become those of the store.
+        patients_known: False: a study is its own patient.
+        ids_name_realm: True: `patient_id` says who gave it out; else a patient is (site, patient_id).
 
     Raises:
         WrongUse: for a split that there is not, or a patient who was given to two.
     """
-    people = [_person(study, patients_known) for study in studies]
-    given = _given_splits(studies, people, settings, named)
+    if not patients_known:
+        studies = [replace(study, patient_id=None) for study in studies]
+    realms = ["" if ids_name_realm else str(study.columns.get("site") or "") for study in studies]
+    people = [_person(study, realm) for study, realm in zip(studies, realms, strict=True)]
+    patient_ids, study_ids = _ids(studies, realms, named)
+    given = _given_splits(studies, people, patient_ids, settings)
     shares = settings.splits
     test = 0.0 if "test" in given.values() else shares.test
     validation = 0.0 if "validation" in given.values() else shares.validation
-    patient_ids, study_ids = _ids(studies, named)
     entries = []
     for number, (study, person) in enumerate(zip(studies, people, strict=True)):
         missing = patients_known and study.patient_id is None
@@ -125,7 +137,11 @@ def plan(studies: Sequence[Study], settings: Prepare, named: Names, *, patients_
         for picture in study.pictures:
             columns = {name: value for name, value in study.columns.items() if value is not None}
             columns |= {name: value for name, value in picture.columns.items() if value is not None}
+            if columns.get("prior_study_id"):
+                columns["prior_study_id"] = named.of("study", columns["prior_study_id"])
             flags = [*study.columns.get("flags", ()), *picture.columns.get("flags", ())]
+            if missing and picture.reason is None:
+                flags.append("patient_missing")
             entries.append(
                 Entry(
                     picture=picture,
@@ -138,7 +154,7 @@ def plan(studies: Sequence[Study], settings: Prepare, named: Names, *, patients_
                     report=study.report or columns.get("report"),
                     text=study.text or (None if study.report else columns.get("text")),
                     columns=columns,
-                    flags=tuple(dict.fromkeys([*flags, *(["patient_missing"] if missing else [])])),
+                    flags=tuple(dict.fromkeys(flags)),
                 )
             )
     twice = [name for name, count in Counter(entry.source_id for entry in entries).items() if count > 1]
@@ -146,63 +162,56 @@ def plan(studies: Sequence[Study], settings: Prepare, named: Names, *, patients_
     return entries
 
 
-def _person(study: Study, patients_known: bool) -> str:
+def _person(study: Study, realm: str) -> str:
     """A patient is (issuer or site, PatientID); without one, a study is its own patient."""
-    if not patients_known or study.patient_id is None:
-        return f"study\0{study.study_id}"
-    return f"patient\0{_realm(study)}\0{study.patient_id}"
+    return f"study\0{study.study_id}" if study.patient_id is None else f"patient\0{realm}\0{study.patient_id}"
 
 
-def _realm(study: Study) -> str:
-    """Who gave the patient's id out."""
-    return str(study.keys.get("IssuerOfPatientID") or study.columns.get("site") or "")
-
-
-def _ids(studies: Sequence[Study], named: Names) -> tuple[list[str], list[str]]:
+def _ids(studies: Sequence[Study], realms: Sequence[str], named: Names) -> tuple[list[str], list[str]]:
     """Patient and study ids as stored. Where ids stay as given and one stands for several, its realm goes before it."""
-    realms: defaultdict[str, set[str]] = defaultdict(set)
-    owners: defaultdict[str, set[str | None]] = defaultdict(set)
-    for study in studies:
-        if study.patient_id is not None:
-            realms[study.patient_id].add(_realm(study))
-    patients = []
-    for study in studies:
+    of_patient: defaultdict[str | None, set[str]] = defaultdict(set)
+    for study, realm in zip(studies, realms, strict=True):
+        of_patient[study.patient_id].add(realm)
+    patients: list[str] = []
+    for study, realm in zip(studies, realms, strict=True):
         if study.patient_id is None:
             patients.append(named.of("study", study.study_id))
         elif named.key is not None:
-            patients.append(named.of("patient", f"{_realm(study)}\0{study.patient_id}"))
-        elif len(realms[study.patient_id]) > 1:
-            patients.append(f"{_realm(study)}:{study.patient_id}")
+            patients.append(named.of("patient", f"{realm}\0{study.patient_id}"))
         else:
-            patients.append(study.patient_id)
-        owners[study.study_id].add(patients[-1])
+            shared = len(of_patient[study.patient_id]) > 1
+            patients.append(f"{realm}:{study.patient_id}" if shared else study.patient_id)
+    of_study: defaultdict[str, set[str]] = defaultdict(set)
+    for study, patient in zip(studies, patients, strict=True):
+        of_study[study.study_id].add(patient)
     study_ids = [
-        named.of("study", study.study_id) if len(owners[study.study_id]) == 1 or named.key is not None
-        else f"{patient}:{study.study_id}"
+        named.of("study", study.study_id if len(of_study[study.study_id]) == 1 else f"{patient}:{study.study_id}")
         for study, patient in zip(studies, patients, strict=True)
-    ]  # fmt: skip
+    ]
     return patients, study_ids
 
 
 def _given_splits(
-    studies: Sequence[Study], people: Sequence[str], settings: Prepare, named: Names
+    studies: Sequence[Study], people: Sequence[str], patient_ids: Sequence[str], settings: Prepare
 ) -> dict[str, splits.Split]:
     """{person: split} where the source or the settings say it."""
     if settings.split:
         return dict.fromkeys(people, settings.split)
     told = [
-        (person, study, str(split))
-        for study, person in zip(studies, people, strict=True)
+        (person, patient, str(split))
+        for study, person, patient in zip(studies, people, patient_ids, strict=True)
         for split in _splits_of(study)
     ]
-    if unknown := sorted({split for _, _, split in told if split not in splits.NAMES.values()}):
+    if unknown := sorted({split for _, _, split in told if split not in splits.NAMES}):
         raise WrongUse(
-            f"splits that are not known here: {', '.join(map(repr, unknown[:10]))}; "
-            f"known are {', '.join(splits.NAMES)}; a column that is no split is left alone with columns.split=OTHER"
+            f"splits that are not known here: {', '.join(map(repr, unknown[:10]))}; known are {', '.join(splits.NAMES)}"
         )
     found: list[tuple[str, splits.Split]] = [(person, splits.NAMES[split]) for person, _, split in told]
     if torn := splits.in_two(found):
-        raise WrongUse(_say_torn(torn, told, named))
+        labels = {person: patient for person, patient, _ in told if person in torn}
+        lines = [f"patient {labels[person]}: {' and '.join(sorted(torn[person]))}" for person in list(torn)[:20]]
+        more = [f"and {len(torn) - 20} more"] if len(torn) > 20 else []
+        raise WrongUse(many("the splits that were given; a patient may be in one only", [*lines, *more]))
     return dict(found)
 
 
@@ -210,17 +219,3 @@ def _splits_of(study: Study) -> Iterator[Any]:
     for columns in (study.columns, *(picture.columns for picture in study.pictures)):
         if columns.get("split") is not None:
             yield columns["split"]
-
-
-def _say_torn(torn: dict[str, set[splits.Split]], told: list[tuple[str, Study, str]], named: Names) -> str:
-    """The patients in two splits; by pseudonym where ids are keyed."""
-    label = {
-        person: named.of("patient", f"{_realm(study)}\0{study.patient_id}")
-        if named.key is not None
-        else study.patient_id or f"of study {study.study_id}"
-        for person, study, _ in told
-        if person in torn
-    }
-    lines = [f"patient {label[person]}: {' and '.join(sorted(torn[person]))}" for person in list(torn)[:20]]
-    more = [f"and {len(torn) - 20} more"] if len(torn) > 20 else []
-    return many("the splits that were given: a patient may be in one only", [*lines, *more])

@@ -5,7 +5,6 @@ Read with pyarrow, so that nothing is copied into a cache. Splits are known by t
 
 import functools
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,7 +109,7 @@ def _saved(path: Path) -> list[tuple[Path, str | None]]:
         return []
     found = [path / one["filename"] for one in json.loads(state.read_text(encoding="utf-8"))["_data_files"]]
     if missing := [file for file in found if not file.is_file()]:
-        raise CannotDo(f"{path} is incomplete: {os.path.basename(missing[0])} is missing")
+        raise CannotDo(f"{path} is incomplete: {missing[0].name} is missing")
     return [(file, None) for file in found]
 
 

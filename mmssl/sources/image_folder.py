@@ -72,8 +72,7 @@ class Source:
                 return folder / name, None
 
             split = self._split(folder / "x") if prefix else None
-            for study in tables.studies(table, columns, picture, split=split, prefix=prefix):
-                yield study
+            yield from tables.studies(table, columns, picture, split=split, prefix=prefix)
         for path in self.files:
             if path not in listed:
                 yield self._unlisted(path)
@@ -109,7 +108,7 @@ class Source:
 
 def _metadata(path: Path) -> list[Path]:
     """The tables of a folder: its own, else those of its folders that are called like splits."""
-    places = [path, *(path / name for name in sorted(os.listdir(path)) if name.lower() in splits.NAMES)]
+    places = [path, *sorted(part for part in path.iterdir() if part.name.lower() in splits.NAMES)]
     found = [folder / name for folder in places for name in METADATA if (folder / name).is_file()]
     return [file for file in found if file.parent == path] or found
 

@@ -188,7 +188,7 @@ def pretrain(
 
 @app.command(
     cls=Command,
-    epilog=_example("mmssl zeroshot runs/first/best my.store --prompts configs/prompts/chest.yaml --out results"),
+    epilog=_example("mmssl zeroshot runs/first/best my.store --prompts configs/prompts/chexpert5.yaml --out results"),
 )
 def zeroshot(
     paths: Annotated[
@@ -213,7 +213,7 @@ def zeroshot(
 
 @app.command(
     cls=Command,
-    epilog=_example("mmssl calibrate runs/first/best my.store --prompts configs/prompts/chest.yaml"),
+    epilog=_example("mmssl calibrate runs/first/best my.store --prompts configs/prompts/chexpert5.yaml"),
 )
 def calibrate(
     checkpoint: Checkpoint,

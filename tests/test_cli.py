@@ -97,7 +97,9 @@ def test_the_example_can_be_typed(capsys, calls, command, tmp_path, monkeypatch)
     examples = " ".join(lines).split("mmssl ")[1:]
     assert examples
     for example in examples:
-        assert cli.run(shlex.split(example)) == 0, example
+        words = shlex.split(example)
+        assert cli.run(words) == 0, example
+        assert all(Path(word).is_file() for word in words if word.startswith("configs/") and "cxr" not in word), example
     assert len(calls) == (0 if command == "config" else len(examples))
 
 

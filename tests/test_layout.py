@@ -27,7 +27,6 @@ HOMES = {
     "monai": ["data/transforms.py"],
     "open_clip": ["encoders/open_clip_*.py", "exports/open_clip.py", "weights.py"],
     "pandas": [],
-    "pydantic": ["config.py", "prompts.py"],
     "pydicom": ["data/dicom*.py"],
     "rich": ["console.py"],
     "sklearn": ["jobs/demo_checks.py"],

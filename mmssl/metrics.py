@@ -18,6 +18,7 @@ Floats = NDArray[np.float64]
 Statistic = Callable[[Floats], Floats]  # weights [K, N] -> [K, ...]
 
 DRAWS = 1000
+SEED = 0
 BINS = 15
 _CELLS = 4_000_000  # numbers in one block of draws or of similarities, 32 MB as float64
 
@@ -196,7 +197,7 @@ def expected_calibration_error(truth: ArrayLike, probability: ArrayLike, *, bins
 # ---- intervals -----------------------------------------------------------------------------------------------------
 
 
-def bootstrap(statistic: Statistic, patients: Sequence[object], *, draws: int = DRAWS, seed: int = 0) -> Floats:
+def bootstrap(statistic: Statistic, patients: Sequence[object], *, draws: int = DRAWS, seed: int = SEED) -> Floats:
     """The statistic in `draws` resamples of patients with replacement; [draws, ...].
 
     A drawn patient brings all its rows, since rows of one patient are not independent (the cluster bootstrap: Field &

@@ -1,0 +1,134 @@
+"""Results of zero-shot classification as a table on the screen, as pictures and as files."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mmssl import console, figures, files, metrics
+from mmssl.calibration import Calibration
+from mmssl.evaluation import truth
+from mmssl.evaluation.answers import Answers
+from mmssl.prompts import PromptSet
+
+Floats = NDArray[np.float64]
+PICTURES = ("roc.svg", "reliability.png")
+
+
+class Outcome(NamedTuple):
+    """The results, and what is needed to draw and to write them."""
+
+    result: dict[str, Any]
+    answers: Answers
+    asked: PromptSet
+
+
+def show(result: dict[str, Any]) -> None:
+    """The results as a table, and what could not be judged."""
+    shown = ("auprc", "recall" if result["task"] == "multi_class" else "balanced_accuracy", "f1")
+    lines = [
+        [name, entry["n"], entry["positives"], entry["auroc"], _span(entry["auroc_ci"]), *(entry[key] for key in shown)]
+        for name, entry in result["labels"].items()
+    ]
+    macro = result["macro"]
+    middle = macro["balanced_accuracy"]
+    lines.append(["mean", None, None, macro["auroc"], _span(macro["auroc_ci"]), macro["auprc"], middle, macro["f1"]])
+    title = (
+        f"zero-shot, {result['split']}: {result['units']} {_plural(result['unit'])} of {result['patients']} patients"
+    )
+    names = ("AUPRC", "recall" if result["task"] == "multi_class" else "balanced acc.", "F1")
+    console.table(title, ["label", "n", "positives", "AUROC", "95 %", *names], lines)
+    for name in result["left_out"]:
+        console.say(f"{name} is left out: {result['labels'][name]['reason']}")
+    for reason in dict.fromkeys(entry.get("threshold_reason") for entry in result["labels"].values()):
+        if reason and macro["labels"]:
+            console.say(f"balanced accuracy and F1: {reason}")
+    if sum(result.get("left_out_units", {}).values()):
+        told = ", ".join(f"{name} {count}" for name, count in list(result["left_out_units"].items())[:8])
+        console.say(f"{sum(result['left_out_units'].values())} left out whose truth is none of the classes: {told}")
+    if macro["ece_after"] is not None:
+        console.say(f"calibration error: {macro['ece_before']:.3f} before, {macro['ece_after']:.3f} after calibration")
+    elif macro["ece_before"] is not None:
+        console.say(f"calibration error: {macro['ece_before']:.3f}; calibration: {result['calibration']}")
+
+
+def show_calibration(fitted: Calibration) -> None:
+    """The fit as a table."""
+    before, after = fitted.results["ece_before"], fitted.results["ece_after"]
+    lines = [[name, fitted.prevalence.get(name), fitted.biases.get(name), before[name], after[name]] for name in before]
+    title = (
+        f"calibration on {fitted.fitted_on['images']} images of {fitted.fitted_on['split']}, scale {fitted.scale:.2f}"
+    )
+    console.table(title, ["label", "prevalence", "bias", "ECE before", "ECE after"], lines)
+    for name, why in fitted.uncalibrated.items():
+        console.say(f"{name} stays uncalibrated: {why}")
+    if fitted.results["note"]:
+        console.say(f"note: {fitted.results['note']}")
+
+
+def save(outcome: Outcome, out: Path) -> None:
+    """Writes zeroshot.json, predictions.parquet, and where there is truth roc.svg and reliability.png."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    said, names = outcome.answers, outcome.asked.names
+    repeated = {"row": said.rows, "study": said.studies}
+    columns = {
+        key: pa.array([value for value in values for _ in names], pa.string()) for key, values in repeated.items()
+    }
+    columns["label"] = pa.array(list(names) * len(said.rows), pa.string())
+    columns["probability"] = pa.array(said.probability.ravel())
+    if said.calibrated is not None:
+        columns["calibrated_probability"] = pa.array(said.calibrated.ravel(), from_pandas=True)  # NaN is null
+    out.mkdir(parents=True, exist_ok=True)
+    with files.whole_file(out / "predictions.parquet") as part:
+        pq.write_table(pa.table(columns), part)
+    for name in PICTURES:
+        (out / name).unlink(missing_ok=True)  # of an earlier call
+    for name, content in pictures(outcome).items():
+        with files.whole_file(out / name) as part:
+            part.write_bytes(content)
+    files.write_json(out / "zeroshot.json", outcome.result)
+
+
+def pictures(outcome: Outcome) -> dict[str, bytes]:
+    """ROC curves of the labels that were judged, and the reliability of all their probabilities together."""
+    result, said, names = outcome.result, outcome.answers, outcome.asked.names
+    judged = [i for i, name in enumerate(names) if result["labels"][name]["auroc"] is not None]
+    if not judged:
+        return {}
+    if outcome.asked.task == "multi_class":
+        there = said.truth >= 0
+        target = np.equal(said.truth[there][:, None], np.arange(len(names))).astype(np.float64)
+        before, after = said.probability[there], None if said.calibrated is None else said.calibrated[there]
+    else:
+        target, before, after = truth.decided(said.truth, outcome.asked.uncertain), said.probability, said.calibrated
+    curves = []
+    for i in judged:
+        false, true = metrics.roc(target[:, i], before[:, i])
+        curves.append(figures.Curve(names[i], false, true, result["labels"][names[i]]["auroc"]))
+    both = judged if after is None else [i for i in judged if not np.isnan(after[:, i]).any()] or judged
+    bins = [_bins("as the model says it" if after is None else "before calibration", target[:, both], before[:, both])]
+    if after is not None and not np.isnan(after[:, both]).any():
+        bins.append(_bins("after calibration", target[:, both], after[:, both]))
+    drawn = figures.roc_curves(curves, format="svg"), figures.reliability_diagram(bins, format="png")
+    return dict(zip(PICTURES, drawn, strict=True))
+
+
+def _bins(name: str, target: Floats, probability: Floats) -> figures.Bins:
+    y, p = target.ravel(), probability.ravel()
+    return figures.Bins(name, *metrics.reliability(y, p), metrics.expected_calibration_error(y, p))
+
+
+def pictures_said(outcome: Outcome) -> str:
+    """The names of the pictures that `save` writes."""
+    return "".join(f", {name}" for name in PICTURES) if outcome.result["macro"]["labels"] else ""
+
+
+def _span(interval: list[float] | None) -> str | None:
+    return None if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+
+
+def _plural(unit: str) -> str:
+    return {"image": "images", "study": "studies"}[unit]

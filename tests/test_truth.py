@@ -1,0 +1,142 @@
+"""What is true of each row: cells of every kind, and labels joined from a table."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mmssl.errors import WrongUse
+from mmssl.evaluation import truth
+
+nan = np.nan
+
+
+def same(found, wanted):
+    np.testing.assert_array_equal(found, np.array(wanted, float))
+
+
+def test_lists_of_names():
+    cells = [["Edema", "Other"], [], None, "Mass|Edema", " Mass ", "", float("nan")]
+    same(truth.from_lists(cells, ["Edema", "Mass"]), [[1, 0], [0, 0], [nan] * 2, [1, 1], [0, 1], [nan] * 2, [nan] * 2])
+
+
+def test_numbers_as_they_come():
+    cells = [1, 0, -1, None, "1", "-1.0", "", 1.0, True, False, "yes", " No ", float("nan")]
+    same(truth.from_numbers(cells, "label_edema"), [1, 0, -1, nan, 1, -1, nan, 1, 1, 0, 1, 0, nan])
+    with pytest.raises(WrongUse, match=r"the column label_edema is .* but it holds 'maybe' \(2 rows\), 2 \(1 rows\)"):
+        truth.from_numbers(["maybe", 1, "maybe", 2], "label_edema")
+
+
+def test_of_labels_names_every_bad_column():
+    table = {"a": [1, "x"], "b": [["q"], 0], "c": [1, 0]}
+    with pytest.raises(WrongUse, match=r"2 problems in the truth\n.*column a.*\n.*column b"):
+        truth.of_labels(table, ["A", "B", "C"], column=None, columns={"A": "a", "B": "b", "C": "c"})
+    same(truth.of_labels(table, ["C"], column="c", columns={}), [[1], [0]])  # one label, one column of numbers
+    with pytest.raises(WrongUse, match="the column c holds numbers"):
+        truth.of_labels(table, ["C", "D"], column="c", columns={})
+
+
+def test_classes():
+    found = truth.of_classes(["Head", ["Thorax"], None, "Foot", ["Head", "Thorax"], 3.0, []], ["Head", "Thorax", "3"])
+    assert found.number.tolist() == [0, 1, -1, -1, -1, 2, -1]
+    assert found.left_out == {"null": 1, "Foot": 1, "Head|Thorax": 1, "none": 1}
+
+
+def test_studies():
+    groups = np.array([0, 0, 0, 1, 1, 2, 2])
+    images = np.array([[0, nan], [1, 0], [-1, nan], [0, nan], [-1, nan], [0, 1], [nan, 0]], float)
+    same(truth.of_groups(images, groups), [[1, 0], [-1, nan], [0, 1]])
+    united = truth.united(["Head", None, "Head", "Head", "Foot", None, None], groups)
+    assert united == [["Head"], ["Head", "Foot"], None]
+
+
+def test_uncertain():
+    same(truth.decided(np.array([1, -1, 0, nan]), "positive"), [1, 1, 0, nan])
+    same(truth.decided(np.array([1, -1, 0, nan]), "negative"), [1, 0, 0, nan])
+    same(truth.decided(np.array([1, -1, 0, nan]), "ignore"), [1, nan, 0, nan])
+
+
+def test_columns_by_their_short_names():
+    columns = ["id", "label_truth", "source_view", "view"]
+    assert [truth.column_of(name, columns) for name in ("truth", "label_truth", "view", "x")] == [
+        "label_truth", "label_truth", "view", None
+    ]  # fmt: skip
+
+
+def test_names_that_never_occur_have_their_near_miss():
+    assert truth.never_named([["Edema"], None], ["edema", "Edema"]) == [
+        "edema never occurs in the truth, did you mean 'Edema'?"
+    ]
+    assert truth.never_named([None], ["edema"]) == []
+
+
+ROWS = {
+    "id": ["r0", "r1", "r2", "r3"],
+    "source_id": ["a.png", "b.png", "c.png", None],
+    "study_id": ["007", "007", "42", "9"],
+    "patient_id": ["p", "p", "q", None],
+}
+
+
+def written(folder, name, rows):
+    path = folder / name
+    if name.endswith(".parquet"):
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif name.endswith(".jsonl"):
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    else:
+        cells = [list(rows[0]), *([str(v) for v in row.values()] for row in rows)]
+        path.write_text("\n".join(("\t" if name.endswith("tsv") else ",").join(line) for line in cells) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("name", ["l.csv", "l.tsv", "l.jsonl", "l.parquet"])
+@pytest.mark.parametrize("key", ["study_id", "StudyInstanceUID", "study", "Study ID"])
+def test_join_by_study_keeps_leading_zeros(tmp_path, name, key):
+    table = [{key: "007", "truth": "Edema|Mass"}, {key: " 42 ", "truth": "Mass"}, {key: "7", "truth": "Mass"}]
+    joined = truth.join(written(tmp_path, name, table), ROWS)
+    assert joined.columns == {"label_truth": [["Edema", "Mass"], ["Edema", "Mass"], ["Mass"], None]}
+    assert (joined.key, joined.matched, joined.unmatched, joined.unused, joined.ambiguous) == (key, 3, 1, 1, 0)
+
+
+def test_join_takes_the_finest_key_that_matches(tmp_path):
+    table = [
+        {"PatientID": "p", "id": "r1", "label_edema": 1},
+        {"PatientID": "p", "id": "r0", "label_edema": 0},
+        {"PatientID": "q", "id": "", "label_edema": -1},
+    ]
+    joined = truth.join(written(tmp_path, "l.csv", table), ROWS)
+    assert (joined.key, joined.columns) == ("id", {"label_edema": [0, 1, None, None]})
+    table = [{"PatientID": one["PatientID"], "id": "x", "label_edema": i} for i, one in enumerate(table)]
+    joined = truth.join(written(tmp_path, "l.csv", table), ROWS)  # ids match nothing; the patient p says two things
+    assert (joined.key, joined.columns, joined.ambiguous) == ("PatientID", {"label_edema": [None, None, 2, None]}, 1)
+    assert joined.said() == "labels joined by PatientID: 1 rows matched, 3 without labels, 0 keys unused, 1 ambiguous"
+
+
+def test_rows_that_say_the_same_are_not_ambiguous(tmp_path):
+    table = [{"image": "a.png", "truth": "Mass"}] * 2 + [{"image": "b.png", "truth": ""}]
+    joined = truth.join(written(tmp_path, "l.csv", table), ROWS)
+    assert joined.columns == {"label_truth": ["Mass", None, None, None]}
+    assert joined.ambiguous == 0
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            [{"name": "x", "truth": "Mass"}],
+            "has no column to join by: it has name, truth; the store knows its rows by id",
+        ),
+        ([{"id": "r0"}], "has no labels: its only columns are the keys id"),
+        (
+            [{"id": "x9", "AccessionNumber": "A1", "truth": "Mass"}],
+            "whose keys match no row\n  id: none of 1 keys is a id of these rows, say 'x9' against 'r0'",
+        ),
+    ],
+)
+def test_what_cannot_be_joined(tmp_path, rows, said):
+    with pytest.raises(WrongUse) as error:
+        truth.join(written(tmp_path, "l.csv", rows), ROWS)
+    assert said in str(error.value)

@@ -24,12 +24,19 @@ from .findings import Finding
 MOST_PATIENTS = 100_000  # more would repeat identities
 FEW_PATIENTS = 100  # fewer are made sooner than a second process starts
 
-_FAMILY = (
-    "Almeida Berger Castillo Dubois Eriksen Fontaine Garcia Haddad Ivanova Jensen Kowalski Larsen Moreau Nguyen".split()
-)
-_FAMILY += "Okonkwo Petrov Quinn Rossi Schmidt Tanaka Ueda Vargas Weber Xavier Yilmaz Zhang".split()
-_WOMEN = "Ada Beatriz Clara Dorothea Elena Fatima Grace Hana Ingrid Julia Katarina Leila Maria Nora Olga Priya".split()
-_MEN = "Adam Bruno Carlos David Emil Felix Georg Hassan Ivan Jonas Karim Luis Marco Nils Oskar Pavel".split()
+_FAMILY = [
+    "Almeida", "Berger", "Castillo", "Dubois", "Eriksen", "Fontaine", "Garcia", "Haddad", "Ivanova",
+    "Jensen", "Kowalski", "Larsen", "Moreau", "Nguyen", "Okonkwo", "Petrov", "Quinn", "Rossi",
+    "Schmidt", "Tanaka", "Ueda", "Vargas", "Weber", "Yilmaz", "Zhang",
+]  # fmt: skip
+_WOMEN = [
+    "Ada", "Beatriz", "Clara", "Elena", "Fatima", "Grace", "Hana", "Ingrid", "Julia",
+    "Leila", "Maria", "Nora", "Olga", "Priya",
+]  # fmt: skip
+_MEN = [
+    "Adam", "Bruno", "Carlos", "David", "Emil", "Felix", "Georg", "Hassan", "Ivan",
+    "Jonas", "Karim", "Luis", "Marco", "Nils", "Pavel",
+]  # fmt: skip
 
 
 class Site(NamedTuple):
@@ -73,7 +80,7 @@ class _Written(NamedTuple):
 def write(
     out: Path, *, seed: int = 0, patients: int = 1200, progress: Callable[[int, int], None] | None = None
 ) -> Summary:
-    """Write a hospital of `patients` patients to `out`; the same seed writes the same bytes, two seeds share no identity."""
+    """Write a hospital to `out`: the same seed writes the same bytes, two seeds share no identity."""
     if not 1 <= patients <= MOST_PATIENTS:
         raise ValueError(f"patients is {patients}; from 1 to {MOST_PATIENTS} can be made")
     if seed < 0:
@@ -100,7 +107,7 @@ def write(
 
 
 def _each(folder: Path, seed: int, patients: int) -> Iterator[_Written]:
-    """Make every patient, in order; with many of them on all cores (threads gained nothing: numpy's calls are too short)."""
+    """Make every patient, in order; many of them on all cores (threads gained nothing: numpy's calls are short)."""
     workers = min(8, os.cpu_count() or 1)
     if patients < FEW_PATIENTS or workers == 1:
         for number in range(patients):
@@ -113,7 +120,11 @@ def _each(folder: Path, seed: int, patients: int) -> Iterator[_Written]:
         [sys.executable, "-c", program, str(folder), str(seed), f"{first}:{patients}:{workers}"]
         for first in range(workers)
     ]
-    children = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for command in commands]
+    # A session of their own: Ctrl-C reaches the parent alone, which ends them.
+    children = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, start_new_session=True)
+        for command in commands
+    ]
     try:
         for number in range(patients):
             child = children[number % workers]

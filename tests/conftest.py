@@ -1,6 +1,7 @@
 """What all tests share: quiet threads, no network, tests that need other programs, and the demo run once."""
 
 import collections
+import importlib
 import os
 import shutil
 import socket
@@ -93,6 +94,34 @@ def _getaddrinfo(host, *rest, _getaddrinfo=socket.getaddrinfo, **named):
 
 socket.socket.connect = _connect
 socket.getaddrinfo = _getaddrinfo
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Calls of the functions below the commands, as (name, args, named); nothing is done."""
+    made = []
+
+    def fake(name):
+        def call(*args, **named):
+            made.append((name, args, named))
+            return []
+
+        return call
+
+    for module, name in [
+        ("mmssl.jobs.demo", "demo"),
+        ("mmssl.phantoms.hospital", "write"),
+        ("mmssl.prepare.job", "prepare"),
+        ("mmssl.train", "pretrain"),
+        ("mmssl.zeroshot", "zeroshot"),
+        ("mmssl.zeroshot", "calibrate"),
+        ("mmssl.retrieval", "retrieve"),
+        ("mmssl.search.index", "index"),
+        ("mmssl.search.query", "search"),
+        ("mmssl.export", "export"),
+    ]:
+        monkeypatch.setattr(importlib.import_module(module), name, fake(name))
+    return made
 
 
 @pytest.fixture(scope="session")

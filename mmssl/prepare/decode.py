@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from datetime import date
@@ -169,12 +170,19 @@ class _Pool:
         return concurrent.futures.ProcessPoolExecutor(workers, context, _start_worker, (*self.arguments, os.getpid()))
 
     def submit(self, start: int, pictures: Sequence[Picture], path: Path) -> "concurrent.futures.Future[None]":
-        return self.pool.submit(_work, start, pictures, path)
+        return self._submit(self.pool, start, pictures, path)
+
+    def _submit(
+        self, pool: concurrent.futures.ProcessPoolExecutor, start: int, pictures: Sequence[Picture], path: Path
+    ) -> "concurrent.futures.Future[None]":
+        with warnings.catch_warnings():  # forking beside threads is warned of; none of ours holds a lock here
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return pool.submit(_work, start, pictures, path)
 
     def survives(self, start: int, pictures: Sequence[Picture], path: Path) -> bool:
         with self._new(1) as alone:
             try:
-                alone.submit(_work, start, pictures, path).result()
+                self._submit(alone, start, pictures, path).result()
             except BrokenProcessPool:
                 return False
         return True

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import os
 import shutil
 import time
 from collections import Counter
@@ -20,7 +21,6 @@ from mmssl.prepare import clean, decode, join, plan, preview, write
 from mmssl.prepare import settings as prepare_settings
 from mmssl.prepare.settings import Prepare
 from mmssl.types import Study
-
 
 TEXTS = {
     "given": "as the source gives it",
@@ -263,7 +263,7 @@ def _explained(store: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        why = error.strerror or str(error)
+        why = os.strerror(error.errno) if error.errno else str(error)
         where = error.filename or store.parent
         raise CannotDo(f"{store} cannot be made, and nothing of it is left: {where}: {why}") from error
 

@@ -42,12 +42,17 @@ def _rows(store: Store) -> list[dict[str, Any]]:
 
 
 def _choose(rows: Sequence[Mapping[str, Any]], number: int) -> list[dict[str, Any]]:
-    """Rows evenly through the store, a quarter of them with flags where there are so many."""
-    flagged = [row for row in rows if row["flags"]]
-    plain = [row for row in rows if not row["flags"]]
-    few = min(len(flagged), max(number // 4, number - len(plain)))
-    chosen = [*_evenly(flagged, few), *_evenly(plain, number - few)]
-    return sorted((dict(row) for row in chosen), key=lambda row: row["row"])
+    """Rows evenly through the store: half of them train, some of each split, a quarter with flags where there are."""
+    chosen: dict[int, Mapping[str, Any]] = {}
+    for split, share in (("train", 2), ("validation", 4), ("test", 4)):
+        here = [row for row in rows if row["split"] == split]
+        few = _evenly([row for row in here if row["flags"]], number // share // 4)
+        chosen |= {row["row"]: row for row in few}
+        others = [row for row in here if row["row"] not in chosen]
+        chosen |= {row["row"]: row for row in _evenly(others, number // share - len(few))}
+    left = [row for row in rows if row["row"] not in chosen]
+    chosen |= {row["row"]: row for row in _evenly(left, number - len(chosen))}
+    return [dict(chosen[place]) for place in sorted(chosen)]
 
 
 def _evenly(rows: Sequence[Any], number: int) -> list[Any]:

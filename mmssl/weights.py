@@ -39,7 +39,8 @@ class Found(NamedTuple):
     path: Path
     """A folder or a file."""
     origin: dict[str, Any]
-    """{name, revision}: what the config named and which version of it this is (None for local files)."""
+    """{name, revision}: what the config named and which version of it this is (None for local files); where the
+    weights say so, also whether they were trained with `quick_gelu`."""
 
 
 def find(name: str, *, plain_hub: bool = False) -> Found:
@@ -61,7 +62,7 @@ def find(name: str, *, plain_hub: bool = False) -> Found:
         return _from_open_clip(name)
     path = Path(name).expanduser()
     if path.is_dir() or path.is_file():
-        return Found(path, {"name": name, "revision": None})
+        return Found(path, {"name": name, "revision": None, **_activation(path)})
     if plain_hub and re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?(@[\w.-]+)?", name) and path.suffix not in SUFFIXES:
         return _from_hub(name, name)
     raise WrongUse(f"no weights at {name!r}; write {FORMS}")
@@ -179,7 +180,8 @@ def _from_hub(repository: str, name: str) -> Found:
             if file.endswith(".index.json"):
                 for part in sorted(set(json.loads(weights.read_text(encoding="utf-8"))["weight_map"].values())):
                     huggingface_hub.hf_hub_download(filename=part, **where)
-            return Found(weights.parent, {"name": name, "revision": weights.parent.name})
+            origin = {"name": name, "revision": weights.parent.name, **_activation(weights.parent)}
+            return Found(weights.parent, origin)
     except HFValidationError as error:
         raise WrongUse(f"{name!r} is no name of a repository: {error}") from error
     except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
@@ -206,10 +208,20 @@ def _from_open_clip(name: str) -> Found:
     if not open_clip.is_pretrained_cfg(model, tag):
         tags = open_clip.list_pretrained_tags_by_model(model)
         raise WrongUse(f"{name!r}: open_clip has no weights {tag!r} for {model}; it has {', '.join(tags) or 'none'}")
+    about = open_clip.get_pretrained_cfg(model, tag)
     try:
-        file = Path(open_clip.download_pretrained(open_clip.get_pretrained_cfg(model, tag)))
+        file = Path(open_clip.download_pretrained(about))
     except (OSError, RuntimeError, ValueError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CannotDo(f"{name!r} cannot be downloaded: {first}") from error
     snapshot = re.search(r"/snapshots/([0-9a-f]{40})/", file.as_posix())
-    return Found(file, {"name": name, "revision": snapshot[1] if snapshot else None})
+    origin = {"name": name, "revision": snapshot[1] if snapshot else None}
+    return Found(file, origin | {"quick_gelu": about.get("quick_gelu", False)})
+
+
+def _activation(path: Path) -> dict[str, bool]:
+    """What a folder of open_clip says about the activation its weights were trained with."""
+    file = path / "open_clip_config.json"
+    if not file.is_file():
+        return {}
+    return {"quick_gelu": json.loads(file.read_text(encoding="utf-8"))["model_cfg"].get("quick_gelu", False)}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import html
 import json
+import pickle
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ LONGEST = 256
 """Context length where none is given, if the model reaches that far."""
 DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob", "dropout", "attention_dropout", "dropout_rate")
 ORIGIN = "origin.json"
+UNUSUAL = re.compile(r"[^\t\n\r\x20-\x7e]|&")
+"""Without one of these there is nothing to mend, and the mending takes longer than all the rest."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,10 @@ def clean(text: str) -> str:
     >>> clean("heart  &lt; 50 %")
     'heart < 50 %'
     """
-    if not text.isascii():
+    if UNUSUAL.search(text):
         import ftfy
 
-        text = ftfy.fix_text(text)
-    if "&" in text:
-        text = html.unescape(html.unescape(text))
+        text = html.unescape(html.unescape(ftfy.fix_text(text)))
     return " ".join(text.split())
 
 
@@ -178,8 +180,8 @@ def _model(folder: Path | None, config: Any, name: str) -> Any:
         loading |= {"local_files_only": True, "output_loading_info": True}
         try:
             model, report = AutoModel.from_pretrained(folder, config=config, dtype=torch.float32, **loading)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise CannotDo(f"hf_text: the weights of {name!r} cannot be read: {error}") from error
+        except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+            raise CannotDo(f"hf_text: the weights of {name!r} cannot be read: {str(error).splitlines()[0]}") from error
         missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
         if missing:
             first = ", ".join(missing[:3])

@@ -85,7 +85,7 @@ HEADINGS: dict[str, tuple[str, ...]] = {
     ),
     "notification": (
         "notifications?",
-        "(?:critical|urgent|significant) (?:results?|findings?|value|communication)(?: (?:communication|notification))?",
+        "(?:critical|urgent|significant) (?:results?|findings?|values?)(?: (?:communication|notification))?",
         "communications?(?: of (?:critical )?(?:results?|findings?))?",
     ),
     "administrative": (
@@ -164,7 +164,21 @@ NOTHING = frozenset(
     [
         *("n/a", "na", "n.a", "none", "nil", "null", "nan", "not available", "not applicable", "not provided"),
         *("not given", "not reported", "not recorded", "none available", "none provided", "none given"),
-        *("none recorded", "unavailable", "unknown", "untitled", "tbd", "tba", "todo", "pending", "test"),
+        *(
+            "none recorded",
+            "unavailable",
+            "unknown",
+            "untitled",
+            "tbd",
+            "tba",
+            "todo",
+            "pending",
+            "in progress",
+            "work in progress",
+            "to be added",
+            "coming soon",
+            "test",
+        ),
         *("no caption", "no caption available", "no caption provided", "no report", "no report available"),
         *("no text", "no text available", "no description", "no description available", "no description provided"),
         *("no data", "no information", "no info", "no comment", "no comments", "caption", "caption here"),

@@ -39,7 +39,7 @@ _TAG = re.compile(
 )
 _HASHES = re.compile(r"^[ \t]*#{1,6}[ \t]+([^\n#]*?)[ \t]*:?[ \t]*#*$", re.MULTILINE)
 _RULER = re.compile(
-    r"^[ \t]*(?:={2,}|-{2,}|_{3,}|\*{2,})[ \t]*|[ \t]*(?:={2,}|-{3,}|_{3,}|\*{2,})[ \t]*$", re.MULTILINE
+    r"^[ \t]*[=_*-]{3,}[ \t]*$|^[ \t]*(?:={2,}|\*{2,})[ \t]*|[ \t]*(?:={2,}|\*{2,})[ \t]*$", re.MULTILINE
 )
 
 How = Literal["sections", "whole", "no_section", "empty"]
@@ -88,7 +88,7 @@ def _parts(report: str) -> tuple[_Part, ...]:
     for start, end, next_name in [*cuts, (len(text), len(text), "")]:
         if start < place:  # a heading inside a signature's line, or the other way round
             continue
-        body = text[place:start].strip(" \t\r\n*_")
+        body = text[place:start].strip(" \t\n*")
         if name == "signature" and not any(part.text for part in parts):
             line, _, rest = body.partition("\n")  # signed at the top: only that line is the signature
             parts += [_Part("signature", line, False), _Part("preamble", rest.strip(), False)]
@@ -126,13 +126,13 @@ def _heading_start(match: re.Match[str], text: str) -> int | None:
     ended = not before or before[-1] in ".!?;:])" or "\n\n" in text[len(before) : match.start()].replace(" ", "")
     lead = _LEAD.fullmatch(text, begin, match.start())
     if lead:
-        start = lead.start("kind") if lead["kind"] else match.start()
-        shouted, capital = text[start : match.end()].isupper(), text[start].isupper()
+        named = text[lead.start("kind") if lead["kind"] else match.start() : match.end()]
+        shouted, capital = named.isupper(), named[0].isupper()
         if match["mark"] == ":":
             sure = capital or ended
         else:
             sure = capital if match["mark"] else shouted or (capital and ended and strong)
-        return start if sure else None
+        return begin if sure else None
     shouted, capital = words.isupper(), words[:1].isupper()
     if not match["mark"] or not capital:
         return None

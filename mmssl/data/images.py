@@ -49,7 +49,7 @@ INTENSITY: dict[str, Any] = {
 HU = "HU+32768"
 AS_GIVEN = "as given"
 UNIT = "intensity"
-"""Under this key of `Image.info`, and of the text in a stored PNG, stands what 16-bit values mean: `HU` or `AS_GIVEN`."""
+"""Key of `Image.info`, and of the text in a stored PNG, under which stands what 16-bit values mean: HU or AS_GIVEN."""
 
 SCALE = "scale"
 """Likewise, where values had to be changed to fit 16 bits: "slope intercept", value = stored * slope + intercept."""
@@ -156,7 +156,8 @@ def standardise(image: Image.Image, *, short_side: int = 512) -> Stored:
     """
     encoded = vars(image).get(_ENCODED)
     plain = plain_mode(image)
-    digest = hashlib.sha256(f"{plain.mode} {plain.width}x{plain.height} ".encode() + plain.tobytes())
+    digest = hashlib.sha256(f"{plain.mode} {plain.width}x{plain.height} ".encode())
+    digest.update(plain.tobytes())
     small = shrink(plain, short_side)
     colour = is_colour(small)
     deep = small.mode == "I;16"
@@ -221,7 +222,9 @@ def shrink(image: Image.Image, short_side: int) -> Image.Image:
     if short <= short_side:
         return image
     size = (max(1, round(image.width * short_side / short)), max(1, round(image.height * short_side / short)))
-    small = image.resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
+    small = image.resize(
+        size, Image.Resampling.LANCZOS, reducing_gap=1.0
+    )  # whole factors by averaging, 20 times faster
     small.info = dict(image.info)
     return small
 

@@ -16,6 +16,7 @@ def write_image(
 ) -> None:
     """Write `pixels` ([H, W] uint16, as stored: already inverted for MONOCHROME1) with `header`, keyword to value."""
     from pydicom import Dataset, FileMetaDataset
+    from pydicom.uid import UID
 
     dataset = Dataset()
     for keyword, value in header.items():
@@ -31,10 +32,10 @@ def write_image(
     dataset.PixelRepresentation = 0
     dataset.PixelData = pixels.astype("<u2").tobytes()
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPClassUID = UID(_CLASSES[header["Modality"]])
     meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-    meta.TransferSyntaxUID = _EXPLICIT_LITTLE_ENDIAN
-    meta.ImplementationClassUID = _IMPLEMENTATION  # a fixed one: the same seed gives the same bytes with any pydicom
+    meta.TransferSyntaxUID = UID(_EXPLICIT_LITTLE_ENDIAN)
+    meta.ImplementationClassUID = UID(_IMPLEMENTATION)  # fixed: any pydicom writes the same bytes
     meta.ImplementationVersionName = "MMSSL_PHANTOM"
     dataset.file_meta = meta
     path.parent.mkdir(parents=True, exist_ok=True)

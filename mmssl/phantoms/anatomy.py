@@ -6,6 +6,7 @@ Lengths are in units of half the film's longer side. x grows to the film's right
 
 from __future__ import annotations
 
+import itertools
 from random import Random
 from typing import Any, Literal, NamedTuple
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from .findings import Finding, Side, Trait
 
-Field = np.ndarray[Any, np.dtype[np.float32]]  # [H, W]
+Field = np.ndarray[Any, np.dtype[Any]]  # [H, W] float32
 
 
 class Body(NamedTuple):
@@ -120,7 +121,7 @@ def _measure(body: Body, exposure: Exposure, findings: list[Finding], jitter: Fi
         angles=0.14 + 0.14 * r[7],
         crown=1.7 + 0.8 * r[8],
         middle=0.09 + 0.04 * r[9] + 0.02 * portable,
-        heart=(centre, base - 0.24 + 0.06 * r[10], half, half * (0.72 + 0.25 * r[11])),
+        heart=(centre, base - 0.14 + 0.06 * r[10], half, half * (0.85 + 0.30 * r[11])),
         heart_tilt=0.25 + 0.5 * r[12],
         knob=0.055 + 0.05 * r[13],
         rib_gap=0.115 + 0.045 * r[14],
@@ -129,7 +130,7 @@ def _measure(body: Body, exposure: Exposure, findings: list[Finding], jitter: Fi
         rib_slope=0.30 + 0.35 * r[17],
         rib_contrast=0.045 + 0.06 * r[18],
         air=0.34 + 0.10 * r[19],
-        markings=0.05 + 0.07 * r[20],
+        markings=0.08 + 0.08 * r[20],
         belly=r[21],
         shoulders=r[22],
         bend=0.16 * (r[23] - 0.5),
@@ -233,7 +234,7 @@ class Canvas:
     def half_of(self, side: Side) -> Any:
         return self.right if side == "right" else ~self.right
 
-    def wall_at(self, v: Field, width: float) -> Field:
+    def wall_at(self, v: Any, width: float) -> Any:
         crown = self.shape.crown
         return np.float32(width) * (1 - (1 - v) ** np.float32(crown + 0.6)) ** np.float32(1 / crown)
 
@@ -258,7 +259,7 @@ class Canvas:
         x, y = self.x - np.float32(cx + self.rotated), self.y - np.float32(cy)
         x, y = x + np.float32(0.3 * shape.heart_tilt) * y, y - np.float32(0.35 * shape.heart_tilt) * x
         x, y = x / np.float32(half), y / np.float32(height)
-        self.heart = edge(1 - np.sqrt(x * x + y * y), 0.09)
+        self.heart = edge(1 - np.sqrt(x * x + y * y), 0.07)
         knob = edge(np.float32(shape.knob) - self.distance(shape.middle + self.rotated + 0.03, shape.apex + 0.42), 0.02)
         self.air *= (1 - np.float32(0.93) * self.heart) * (1 - np.float32(0.8) * knob)
 
@@ -298,7 +299,7 @@ class Canvas:
         """Draw a thin dense line, such as a wire, through points on the body's axes."""
         mask = np.zeros_like(self.x)
         dots = np.asarray(points, np.float32)
-        for (x0, y0), (x1, y1) in zip(dots[:-1], dots[1:], strict=True):
+        for (x0, y0), (x1, y1) in itertools.pairwise(dots):
             reach = float(np.hypot(x1 - x0, y1 - y0)) / 2 + 2 * radius
             near = self.window(float(x0 + x1) / 2, float(y0 + y1) / 2, reach)
             dx, dy = self.x[near] - x0, self.y[near] - y0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .anatomy import Canvas, Field, edge, smooth_noise
+from .anatomy import Canvas, edge
 from .findings import Finding
 
 # Where a lobe's consolidation lies: ranges of the share across (0 midline .. 1 wall) and down (0 apex .. 1 base).

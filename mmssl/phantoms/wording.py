@@ -11,7 +11,8 @@ from datetime import date
 from random import Random
 from typing import Any, Literal, NamedTuple
 
-from .findings import LOBES, NO_FINDING, Finding, Kind, Trait
+from . import phrases
+from .findings import LOBES, NO_FINDING, Finding, Trait
 
 
 class Study(NamedTuple):
@@ -23,209 +24,6 @@ class Study(NamedTuple):
     prior: date | None
     age: int
     sex: str
-
-
-# {side}, {lobe}, {size}, {place} are filled in. The first list is for FINDINGS, the second, shorter, for IMPRESSION.
-_PRESENT: dict[str, tuple[list[str], list[str]]] = {
-    "effusion": (
-        [
-            "There is a {size} {side} pleural effusion.",
-            "{size} {side}-sided pleural effusion.",
-            "{side} pleural effusion, {size}, with blunting of the {side} costophrenic angle.",
-            "A {size} effusion layers at the {side} base.",
-            "Blunted {side} costophrenic angle from a {size} pleural effusion.",
-            "{size} amount of pleural fluid on the {side}.",
-        ],
-        ["{size} {side} pleural effusion.", "{side} pleural effusion.", "{side}-sided effusion."],
-    ),
-    "pneumothorax": (
-        [
-            "There is a {size} {side} pneumothorax.",
-            "{size} {side}-sided pneumothorax.",
-            "{side} pneumothorax with a visible pleural line.",
-            "A pleural line is seen on the {side}, a {size} pneumothorax.",
-            "{side} apical and lateral pneumothorax, {size}.",
-        ],
-        ["{size} {side} pneumothorax.", "{side} pneumothorax.", "{side}-sided pneumothorax."],
-    ),
-    "cardiomegaly": (
-        [
-            "The heart is enlarged.",
-            "There is cardiomegaly.",
-            "Cardiac silhouette is {size} enlarged.",
-            "{size} cardiomegaly.",
-            "Increased cardiothoracic ratio, consistent with cardiomegaly.",
-        ],
-        ["Cardiomegaly.", "Enlarged heart.", "{size} cardiomegaly."],
-    ),
-    "consolidation": (
-        [
-            "{side} {lobe} consolidation.",
-            "There is consolidation in the {side} {lobe}.",
-            "Airspace opacity in the {side} {lobe}, consistent with consolidation.",
-            "Focal opacity projects over the {side} {lobe}.",
-            "Patchy consolidation is present in the {side} {lobe}.",
-            "{side} {lobe} airspace disease.",
-        ],
-        ["{side} {lobe} consolidation.", "{side} {lobe} pneumonia.", "Consolidation of the {side} {lobe}."],
-    ),
-    "noncalcified": (
-        [
-            "There is a nodule in the {place} {side} lung.",
-            "{side} lung nodule in the {place} zone.",
-            "Noncalcified nodule in the {side} {place} lung.",
-            "A soft tissue nodule projects over the {side} {place} zone.",
-            "Rounded nodular opacity in the {place} {side} lung.",
-        ],
-        ["{side} lung nodule.", "Noncalcified nodule in the {side} lung.", "{side} pulmonary nodule, CT advised."],
-    ),
-    "calcified": (
-        [
-            "There is a calcified nodule in the {place} {side} lung.",
-            "Calcified {side} lung nodule in the {place} zone.",
-            "Dense calcified granuloma in the {side} {place} lung.",
-            "A calcified nodule projects over the {side} {place} zone.",
-        ],
-        [
-            "Calcified nodule in the {side} lung.",
-            "{side} calcified granuloma.",
-            "Calcified {side} lung nodule, benign.",
-        ],
-    ),
-    "fracture": (
-        [
-            "There is a {side} rib fracture.",
-            "{size} {side} rib fracture with callus.",
-            "{side}-sided rib fracture.",
-            "Fracture of the {side} ribs in the {place} chest.",
-            "Displaced fracture of a {side} {place} rib.",
-        ],
-        ["{side} rib fracture.", "{side}-sided rib fracture.", "Fractured {side} rib."],
-    ),
-    "pacemaker": (
-        [
-            "A {side} chest wall pacemaker is in place.",
-            "Pacemaker with leads in the heart.",
-            "{side}-sided cardiac pacemaker.",
-            "There is a pacemaker generator over the {side} chest, leads intact.",
-        ],
-        ["Pacemaker in place.", "{side}-sided pacemaker.", "Cardiac pacemaker."],
-    ),
-    "hernia": (
-        [
-            "There is a {size} hiatal hernia.",
-            "{size} hiatal hernia with an air-fluid level.",
-            "Retrocardiac density with an air-fluid level, a hiatal hernia.",
-            "Hiatus hernia behind the heart.",
-        ],
-        ["Hiatal hernia.", "{size} hiatal hernia.", "Hiatus hernia."],
-    ),
-    "edema": (
-        [
-            "There is {size} pulmonary edema.",
-            "Perihilar haze and vascular congestion, consistent with {size} edema.",
-            "{size} interstitial edema with Kerley lines.",
-            "Pulmonary vascular congestion and edema.",
-        ],
-        ["Pulmonary edema.", "{size} pulmonary edema.", "Vascular congestion and edema."],
-    ),
-}
-_ABSENT: dict[Kind, list[str]] = {
-    "effusion": [
-        "No pleural effusion.",
-        "No effusion.",
-        "The costophrenic angles are sharp.",
-        "There is no pleural effusion.",
-    ],
-    "pneumothorax": ["No pneumothorax.", "There is no pneumothorax.", "No evidence of pneumothorax."],
-    "cardiomegaly": [
-        "The heart is normal in size.",
-        "Heart size is normal.",
-        "Normal cardiac silhouette.",
-        "No cardiomegaly.",
-    ],
-    "consolidation": [
-        "No consolidation.",
-        "No focal consolidation.",
-        "No airspace opacity.",
-        "No evidence of pneumonia.",
-    ],
-    "nodule": ["No nodule.", "No lung nodule is seen.", "No suspicious pulmonary nodule."],
-    "fracture": ["No rib fracture.", "The ribs are intact.", "No acute osseous abnormality.", "No fracture is seen."],
-    "pacemaker": ["No pacemaker."],
-    "hernia": ["No hiatal hernia."],
-    "edema": ["No pulmonary edema.", "No edema.", "Pulmonary vascularity is normal.", "No vascular congestion."],
-}
-_ABSENT_ON_A_SIDE: dict[Kind, list[str]] = {
-    "effusion": [
-        "No {side} pleural effusion.",
-        "No effusion on the {side}.",
-        "The {side} costophrenic angle is sharp.",
-    ],
-    "pneumothorax": ["No {side} pneumothorax.", "No pneumothorax on the {side}."],
-    "consolidation": ["No {side} lung consolidation.", "No consolidation on the {side}."],
-    "nodule": ["No {side} lung nodule.", "No nodule on the {side}."],
-    "fracture": ["No {side} rib fracture.", "The {side} ribs are intact."],
-}
-_ABSENT_TOGETHER: dict[frozenset[Kind], list[str]] = {
-    frozenset({"effusion", "pneumothorax"}): ["No pleural effusion or pneumothorax.", "No pneumothorax or effusion."],
-    frozenset({"consolidation", "effusion"}): [
-        "No consolidation or effusion.",
-        "No focal consolidation or pleural effusion.",
-    ],
-    frozenset({"consolidation", "nodule"}): ["No consolidation or nodule."],
-    frozenset({"consolidation", "effusion", "pneumothorax"}): ["No focal consolidation, effusion or pneumothorax."],
-}
-_OFTEN_MENTIONED: dict[Kind, float] = {
-    "effusion": 0.8,
-    "pneumothorax": 0.75,
-    "cardiomegaly": 0.75,
-    "consolidation": 0.7,
-    "nodule": 0.35,
-    "fracture": 0.5,
-    "pacemaker": 0.05,
-    "hernia": 0.06,
-    "edema": 0.45,
-}
-_NORMAL = ["The lungs are clear.", "Both lungs are clear.", "Lungs are well expanded and clear.", "Clear lungs."]
-_NORMAL_IMPRESSION = [
-    "No acute cardiopulmonary abnormality.",
-    "Normal chest radiograph.",
-    "No acute cardiopulmonary process.",
-    "Normal chest.",
-    "No acute disease.",
-]
-_UNREMARKABLE = ["Mediastinal contours are normal.", "The mediastinum is unremarkable.", "Hilar contours are normal."]
-_TRAITS: dict[Trait, list[str]] = {
-    "low volumes": ["Lung volumes are low.", "Low lung volumes.", "Poor inspiration."],
-    "prominent aorta": ["The aortic knob is prominent.", "Prominent aorta.", "The aorta is tortuous."],
-    "scoliosis": ["Mild scoliosis of the thoracic spine.", "Scoliosis."],
-    "leads": ["ECG leads overlie the chest.", "Monitoring leads are noted."],
-    "breast shadows": ["Breast shadows overlie the lung bases."],
-}
-_DOUBT = ["Possible {}", "Questionable {}", "Suspected {}", "Probable {}"]
-_ASKED = [
-    "Rule out pneumothorax.",
-    "Cough and fever, evaluate for pneumonia.",
-    "Shortness of breath, ? pleural effusion.",
-    "Chest pain.",
-    "Fall from a ladder, question rib fracture.",
-    "Pacemaker placement, evaluate for pneumothorax.",
-    "Known lung nodule, follow up.",
-    "Dyspnea, rule out edema or effusion.",
-    "Preoperative evaluation.",
-    "Assess for cardiomegaly.",
-    "History of hiatal hernia, epigastric pain.",
-    "Smoker with weight loss, exclude left upper lobe nodule.",
-]
-_HEADINGS = {
-    "exam": ["EXAM", "EXAMINATION", "Exam", "STUDY"],
-    "indication": ["INDICATION", "Indication", "CLINICAL INDICATION", "HISTORY", "Clinical history", "REASON FOR EXAM"],
-    "comparison": ["COMPARISON", "Comparison", "COMPARISONS"],
-    "technique": ["TECHNIQUE", "Technique", "PROCEDURE"],
-    "findings": ["FINDINGS", "Findings", "FINDINGS", "Findings", "FINDING"],
-    "impression": ["IMPRESSION", "Impression", "IMPRESSION", "CONCLUSION", "Conclusion"],
-}
 
 
 def report(study: Study, random: Random) -> str:
@@ -241,9 +39,9 @@ def report(study: Study, random: Random) -> str:
         body = {**_preamble(study, random), **body}
     capital = random.choice((str.upper, str, str.capitalize))
     mark, gap = random.choice(((": ", "\n\n"), (": ", "\n"), (":\n", "\n\n"), (": ", "\n")))
-    text = gap.join(f"{capital(random.choice(_HEADINGS[name]))}{mark}{words}" for name, words in body.items())
+    text = gap.join(f"{capital(random.choice(phrases.HEADINGS[name]))}{mark}{words}" for name, words in body.items())
     if style == "sections" and random.random() < 0.3:
-        text += f"{gap}Electronically signed by: Dr. {random.choice(('A. Hale', 'M. Okafor', 'J. Lindqvist', 'R. Banerjee'))}"
+        text += f"{gap}Electronically signed by: Dr. {random.choice(phrases.READERS)}"
     return text
 
 
@@ -257,7 +55,7 @@ def _preamble(study: Study, random: Random) -> dict[str, str]:
     )
     parts = {
         "exam": random.choice((f"Chest radiograph, {views}.", f"XR CHEST {views}", f"Portable chest {views}.")),
-        "indication": random.choice(("", f"{study.age} year old {woman_or_man}. ")) + random.choice(_ASKED),
+        "indication": random.choice(("", f"{study.age} year old {woman_or_man}. ")) + random.choice(phrases.ASKED),
         "comparison": prior,
         "technique": random.choice((f"{views} view of the chest.", f"Digital radiograph in {views} projection.")),
     }
@@ -275,18 +73,18 @@ def _findings(study: Study, random: Random) -> list[str]:
     seen = [_present(finding, 0, random) for finding in study.findings]
     seen = _join_sides(study.findings, seen, random)
     random.shuffle(seen)
-    traits = [random.choice(_TRAITS[trait]) for trait in study.traits if random.random() < 0.7]
+    traits = [random.choice(phrases.TRAITS[trait]) for trait in study.traits if random.random() < 0.7]
     absent = _absent(study.findings, random)
     if not study.findings and random.random() < 0.7:
-        absent.insert(0, random.choice(_NORMAL))
+        absent.insert(0, random.choice(phrases.NORMAL))
     if random.random() < 0.3:
-        absent.append(random.choice(_UNREMARKABLE))
+        absent.append(random.choice(phrases.UNREMARKABLE))
     return seen + traits + absent if random.random() < 0.7 else absent + traits + seen
 
 
 def _impression(study: Study, random: Random) -> list[str]:
     if not study.findings:
-        return [random.choice(_NORMAL_IMPRESSION)]
+        return [random.choice(phrases.NORMAL_IMPRESSION)]
     words = [_present(finding, 1, random) for finding in study.findings]
     words = _join_sides(study.findings, words, random)
     if random.random() < 0.25:
@@ -296,35 +94,30 @@ def _impression(study: Study, random: Random) -> list[str]:
 
 def _join_sides(findings: Sequence[Finding], sentences: list[str], random: Random) -> list[str]:
     """Write "bilateral" of what is on both sides, sometimes."""
-    both = {"effusion": "Bilateral pleural effusions.", "fracture": "Bilateral rib fractures."}
-    for kind, words in both.items():
+    joined = list(sentences)
+    for kind, words in phrases.BILATERAL.items():
         places = [number for number, finding in enumerate(findings) if finding.kind == kind]
         if len(places) == 2 and random.random() < 0.4:
-            sentences = [
-                words if number == places[0] else sentence
-                for number, sentence in enumerate(sentences)
-                if number != places[1]
-            ]
-            return sentences
-    return sentences
+            joined[places[0]], joined[places[1]] = words, ""
+    return [sentence for sentence in joined if sentence]
 
 
 def _present(finding: Finding, part: Literal[0, 1], random: Random) -> str:
     key = finding.kind if finding.kind != "nodule" else "calcified" if finding.calcified else "noncalcified"
-    words = random.choice(_PRESENT[key][part]).format(
+    words = random.choice(phrases.PRESENT[key][part]).format(
         side=finding.side,
         lobe=LOBES[finding.lobe][1] if finding.lobe else "",
         size=_size(finding, random),
         place=_place(finding),
     )
     if finding.subtle and random.random() < 0.6:
-        short = random.choice(_PRESENT[key][1]).format(
+        short = random.choice(phrases.PRESENT[key][1]).format(
             side=finding.side,
             lobe=LOBES[finding.lobe][1] if finding.lobe else "",
             size=_size(finding, random),
             place="",
         )
-        words = random.choice(_DOUBT).format(short[0].lower() + short[1:])
+        words = random.choice(phrases.DOUBT).format(short[0].lower() + short[1:])
     return words[0].upper() + words[1:]
 
 
@@ -350,23 +143,24 @@ def _place(finding: Finding) -> str:
 def _absent(findings: Sequence[Finding], random: Random) -> list[str]:
     """Say what is not there: most of it, not always, and of one side where the other has it."""
     present = {finding.kind for finding in findings}
-    named = [kind for kind, often in _OFTEN_MENTIONED.items() if kind not in present and random.random() < often]
+    named: list[Kind] = [
+        kind for kind, often in phrases.OFTEN_MENTIONED.items() if kind not in present and random.random() < often
+    ]
     sentences: list[str] = []
-    for group, words in _ABSENT_TOGETHER.items():
+    for group, words in phrases.ABSENT_TOGETHER.items():
         if group <= set(named) and random.random() < 0.4:
             sentences.append(random.choice(words))
             named = [kind for kind in named if kind not in group]
     for kind in named:
-        sided = kind in _ABSENT_ON_A_SIDE and random.random() < 0.15
-        words = random.choice(_ABSENT_ON_A_SIDE[kind] if sided else _ABSENT[kind])
-        sentences.append(words.format(side=random.choice(("left", "right"))))
-    for kind in _ABSENT_ON_A_SIDE:
+        sided = kind in phrases.ABSENT_ON_A_SIDE and random.random() < 0.15
+        words = (phrases.ABSENT_ON_A_SIDE if sided else phrases.ABSENT)[kind]
+        sentences.append(random.choice(words).format(side=random.choice(("left", "right"))))
+    for kind, words in phrases.ABSENT_ON_A_SIDE.items():
         sides = {finding.side for finding in findings if finding.kind == kind}
         if len(sides) == 1 and random.random() < 0.45:
-            other = "right" if sides == {"left"} else "left"
-            sentences.append(random.choice(_ABSENT_ON_A_SIDE[kind]).format(side=other))
+            sentences.append(random.choice(words).format(side="right" if sides == {"left"} else "left"))
     random.shuffle(sentences)
-    return [sentence[0].upper() + sentence[1:] for sentence in sentences]
+    return sentences
 
 
 # X of "left X" and "right X" queries -> how one asks for it; the truth's name is f"{Side} {X}".

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any, Literal, NamedTuple
 
 from . import phrases
-from .findings import LOBES, NO_FINDING, Finding, Trait
+from .findings import LOBES, NO_FINDING, Finding, Kind, Trait
 
 
 class Study(NamedTuple):

@@ -114,7 +114,8 @@ def open_image(data: bytes | Path) -> Image.Image:
     except (Image.DecompressionBombError, MemoryError):
         raise Unreadable("too_large") from None
     except UnidentifiedImageError:
-        raise Unreadable("truncated" if _cut_short(content) else "not_an_image") from None
+        known = content.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n"))
+        raise Unreadable("truncated" if _cut_short(content) else "decode_failed" if known else "not_an_image") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on a broken file
         cut = "truncated" in str(error) or isinstance(error, EOFError) or _cut_short(content)
         raise Unreadable("truncated" if cut else "decode_failed") from None

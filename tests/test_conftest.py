@@ -48,16 +48,17 @@ def suite(tmp_path):
     (tmp_path / "test_suite.py").write_text(SUITE)
     shutil.copy(Path(__file__).with_name("conftest.py"), tmp_path)
 
-    def run(*words, **environment):
+    def run(*words, **named):
         start = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", os.devnull, *words, str(tmp_path)]
-        environment = {**os.environ, "PATH": str(tmp_path), "MMSSL_REQUIRE": "", **environment}
+        environment = {**os.environ, "PATH": str(tmp_path), "MMSSL_REQUIRE": "", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+        environment |= named
         done = subprocess.run(start, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
         return done.returncode, (done.stdout + done.stderr).splitlines()
 
     return run
 
 
-@pytest.mark.parametrize("processes", [(), ("-n", "2")])
+@pytest.mark.parametrize("processes", [(), ("-p", "xdist", "-n", "2")])
 def test_what_was_skipped_for_a_missing_program_is_listed_at_the_end(suite, processes):
     status, lines = suite("-k", "needs", *processes)
     assert status == 0

@@ -8,8 +8,9 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from mmssl.data.store import Store
 from mmssl.data.transforms import POLICIES
 from mmssl.distributed import first_says, on_first, rank, sum_gradients, world_size
 from mmssl.errors import CannotDo, WrongUse, many
-from mmssl.files import recover_folder, remove_parts
+from mmssl.files import number_of, recover_folder, remove_parts
 from mmssl.initialise import initialise
 from mmssl.model import Model, Network, Views, build_network, build_objectives, freeze, frozen_in_eval
 from mmssl.runlog import RunLog
@@ -58,7 +59,7 @@ def pretrain(config: Path | str | Pretrain, *overrides: str, resume: bool = Fals
     found = look_at_run(settings, resume=resume)
     accelerator = Accelerator(log_with=list(settings.log.trackers), project_dir=settings.run)
     store = Store(settings.data.path)
-    run = Run.build(settings, store, accelerator.device)
+    run = Run.build(settings, store, accelerator.device, found=found)
     clock = run.clock(began)
     if found is not None and run.go_on(found, clock):
         console.say(f"{settings.run}: this run is finished at step {run.step}; there is nothing to do")
@@ -127,16 +128,23 @@ class Run:
     lookup: Any
     every_save: int | None
     every_validation: int | None
+    initialised: list[dict[str, Any]]
     step: int = 0
     best: float | None = None
 
     @classmethod
-    def build(cls, settings: Pretrain, store: Store, device: torch.device) -> "Run":
-        """Everything that is the same at every start; weights are drawn from the seed."""
+    def build(cls, settings: Pretrain, store: Store, device: torch.device, *, found: Path | None) -> "Run":
+        """Everything that is the same at every start; weights are drawn from the seed.
+
+        With a checkpoint to go on from (`found`), nothing is read from where the weights once came from.
+        """
         torch.manual_seed(settings.seed)
-        network = build_network(settings)
+        network = build_network(settings, files=None if found is None else found / "text")
         objectives = build_objectives(settings, network)
-        initialise(network, settings.init)
+        if found is None:
+            initialised = [dataclasses.asdict(report) for report in initialise(network, settings.init)]
+        else:
+            initialised = checkpoints.read_info(found)["initialised"]
         columns = sorted({name for objective in objectives.values() for name in objective.columns})
         rows = batches.training_rows(store, where=settings.data.where, columns=columns)
         check_rows(settings, rows, network)
@@ -168,6 +176,7 @@ class Run:
             lookup=lookup,
             every_save=every,
             every_validation=settings.validation.every or every,
+            initialised=initialised,
         )
 
     def clock(self, began: float) -> Clock:
@@ -199,7 +208,7 @@ class Run:
         frozen_in_eval(self.model)
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate * group["lr_scale"]
-        torch.manual_seed(hash((self.settings.seed, self.step, rank())) % 2**63)  # dropout, a function of the step
+        torch.manual_seed(number_of(f"{self.settings.seed} {self.step} {rank()}"))  # dropout, a function of the step
         losses = step(self.model, batch, accelerator.backward, number=self.step)
         parameters = [p for p in self.model.trainable() if p.grad is not None]
         sum_gradients(parameters)
@@ -269,6 +278,7 @@ class Run:
                 "key_id": manifest.get("key_id"),
             },
             "parent": self.settings.init.checkpoint,
+            "initialised": self.initialised,
             "energy": None,
         }
         checkpoints.save(
@@ -310,16 +320,23 @@ def prepare_towers(settings: Pretrain, network: Network) -> None:
 
 
 def parameter_groups(settings: Pretrain, model: Model) -> list[dict[str, Any]]:
-    """Parameters by tower and by whether weight decay applies: not to norms, biases, the scale."""
+    """What the optimizer is given: every parameter with its tower's share of the rate."""
     scales = {"image": settings.encoders.image.lr_scale}
     if settings.encoders.text is not None:
         scales["text"] = settings.encoders.text.lr_scale
+    return parameter_groups_of(model, weight_decay=settings.optim.weight_decay, lr_scales=scales)
+
+
+def parameter_groups_of(
+    model: Model, *, weight_decay: float, lr_scales: Mapping[str, float] = MappingProxyType({})
+) -> list[dict[str, Any]]:
+    """Parameters by tower and by whether weight decay applies: not to norms, biases and the scale."""
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             tower = name.removeprefix("network.towers.").partition(".")[0]
-            decay = settings.optim.weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((scales.get(tower, 1.0), decay), []).append(parameter)
+            decay = weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((lr_scales.get(tower, 1.0), decay), []).append(parameter)
     return [
         {"params": some, "lr_scale": scale, "weight_decay": decay} for (scale, decay), some in sorted(groups.items())
     ]

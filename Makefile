@@ -12,8 +12,8 @@ JOBS ?= 2
 BIN := .venv/bin
 # Found anew when a requirement changes; a half-done installation leaves none and is taken up again.
 INSTALLED := .venv/installed
-# Two test processes with one thread each are quicker than one with two.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS)
+# Two test processes with one thread each are quicker than one with two; a file's tests share what they set up.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 .PHONY: help install demo test test-all bench check lint
 
@@ -44,13 +44,13 @@ check: $(INSTALLED) ## style, types and layers, without running anything
 lint: check ## the same as check
 
 $(INSTALLED): pyproject.toml constraints.txt
-	@python="$(PYTHON)"; \
-	for found in $$python python3 python3.13 python3.12 python3.11; do \
+	@python=""; \
+	for found in $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11); do \
 	  if "$$found" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then python="$$found"; break; fi; \
-	  python=""; \
 	done; \
 	if [ -z "$$python" ]; then \
-	  echo "make: no Python 3.11 or newer found; install one, or name it: make install PYTHON=/path/to/python" >&2; exit 1; \
+	  echo "make: no Python 3.11 or newer$(if $(PYTHON), at $(PYTHON)): install one, or name it by PYTHON=/path/to/python" >&2; \
+	  exit 1; \
 	fi; \
 	echo "Installing into .venv with $$("$$python" --version): about 3 minutes, 8 GB, only this once" >&2; \
 	"$$python" -m venv .venv; \

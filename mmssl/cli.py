@@ -344,8 +344,10 @@ def run(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("MMSSL_TRACEBACK"):
             raise
-        print(f"mmssl: {_said(error)}", file=sys.stderr)
-        return WRONG if isinstance(error, WrongUse) else CANNOT
+        is_wrong = isinstance(error, WrongUse)
+        if not is_wrong or os.environ.get("RANK", "0") == "0":  # the same in every process of a launch: said once
+            print(f"mmssl: {_said(error)}", file=sys.stderr)
+        return WRONG if is_wrong else CANNOT
 
 
 def _said(error: Exception) -> str:

@@ -239,6 +239,13 @@ def test_each_failure_is_one_line_and_a_status(capsys, monkeypatch, failure, sta
     assert told(capsys).strip() == line
 
 
+@pytest.mark.parametrize(("rank", "lines"), [("0", 1), ("1", 0)])
+def test_wrong_use_is_said_by_one_process_of_a_launch(capsys, monkeypatch, rank, lines):
+    monkeypatch.setenv("RANK", rank)
+    assert cli.run(["config", "nope.yaml"]) == 2
+    assert len(told(capsys).splitlines()) == lines
+
+
 def test_exceptions_come_through_when_asked_for(monkeypatch):
 
     def fails(*args, **named):

@@ -316,14 +316,19 @@ def _too_long(embedders: Sequence[rows.Embedder], asked: PromptSet) -> list[str]
 
 
 def _turned_around(verdict: Verdict, asked: PromptSet) -> list[str]:
-    """A warning for each label below chance."""
-    found = []
-    for name, entry in verdict.labels.items():
-        if entry["auroc"] is not None and entry["auroc"] < 0.5:
-            surely = entry["auroc_ci"] is not None and entry["auroc_ci"][1] < 0.5
-            advice = prompt_sets.advice(name) if asked.task == "multi_label" else "look at its phrases"
-            found.append(
-                f"{name}: AUROC {entry['auroc']:.2f} is {'clearly ' if surely else ''}below 0.5: its prompts may say "
-                f"the opposite of what they should; {advice}"
-            )
+    """Warnings of labels below chance: one for each that surely is, one for all that may be by chance."""
+    below = {
+        name: entry for name, entry in verdict.labels.items() if entry["auroc"] is not None and entry["auroc"] < 0.5
+    }
+    surely = [name for name, entry in below.items() if entry["auroc_ci"] and entry["auroc_ci"][1] < 0.5]
+    maybe = [name for name in below if name not in surely]
+    advice = prompt_sets.advice if asked.task == "multi_label" else lambda name: f"look at the phrases of {name}"
+    found = [
+        f"{name}: AUROC {below[name]['auroc']:.2f} is clearly below 0.5: its prompts say the opposite of what they "
+        f"should; {advice(name)}"
+        for name in surely
+    ]
+    if maybe:
+        told = ", ".join(f"{name} {below[name]['auroc']:.2f}" for name in maybe)
+        found.append(f"AUROC below 0.5, if only by chance: {told}; where prompts are to blame, {advice(maybe[0])}")
     return found

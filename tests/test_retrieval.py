@@ -51,7 +51,7 @@ def test_an_oracle_finds_everything():
 
 
 def test_by_a_loop_over_the_definition():
-    store, oracle, own = case(noise=0.3)
+    store, oracle, own = case(noise=0.6)
     found = retrieval.run(oracle, store)
     there = [i for i in range(COUNT) if own[i]]
     distinct = list(dict.fromkeys(own[i] for i in there))

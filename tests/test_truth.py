@@ -140,3 +140,25 @@ def test_what_cannot_be_joined(tmp_path, rows, said):
     with pytest.raises(WrongUse) as error:
         truth.join(written(tmp_path, "l.csv", rows), ROWS)
     assert said in str(error.value)
+
+
+def test_pseudonyms_are_joined_through_the_private_file_beside_the_store(tmp_path):
+    store = tmp_path / "my.store"
+    assert truth.private_keys(store, ["x0"]) == {}
+    lines = [
+        {"source_id": "x0", "path": "a/0.dcm", "keys": {"AccessionNumber": "0042", "PatientID": "7"}},
+        {"source_id": "x1", "path": "a/1.dcm", "keys": {"AccessionNumber": "43", "PatientID": "7"}},
+        {"source_id": "x9", "path": "a/9.dcm"},
+    ]
+    (tmp_path / "my.store.sources.private").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows = {"id": ["r0", "r1", "r2"], "source_id": ["x1", "x0", "x8"], "study_id": ["s1", "s0", "s8"]}
+    rows |= truth.private_keys(store, rows["source_id"])
+    assert rows["AccessionNumber"] == ["43", "0042", None]
+    for key, values in (
+        ("accession_number", ("0042", "43")),
+        ("image", ("a/0.dcm", "a/1.dcm")),
+        ("study", ("s0", "s1")),
+    ):
+        table = [{"PatientID": "7", key: value, "truth": f"{i}|"} for i, value in enumerate(values)]
+        joined = truth.join(written(tmp_path, "l.csv", table), rows)
+        assert (joined.key, joined.columns) == (key, {"label_truth": [["1"], ["0"], None]})

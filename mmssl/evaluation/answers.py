@@ -142,7 +142,9 @@ class Truth:
         self.left_out: dict[str, int] = {}
         values: dict[str, list[Any]] = {c: self.table[c].to_pylist() for c in found.values() if c}
         if labels is not None:
-            joined = truth.join(labels, {name: self.table[name].to_pylist() for name in keys})
+            known_by = {name: self.table[name].to_pylist() for name in keys}
+            known_by |= truth.private_keys(store.path, known_by.get("source_id", []))
+            joined = truth.join(labels, known_by)
             console.say(joined.said())
             values |= joined.columns
             found |= {name: c for name in wanted if (c := truth.column_of(name, list(joined.columns)))}

@@ -41,9 +41,16 @@ def show(result: dict[str, Any]) -> None:
     console.table(title, ["label", "n", "positives", "AUROC", "95 %", *names], lines)
     for name in result["left_out"]:
         console.say(f"{name} is left out: {result['labels'][name]['reason']}")
-    for reason in dict.fromkeys(entry.get("threshold_reason") for entry in result["labels"].values()):
-        if reason and macro["labels"]:
-            console.say(f"balanced accuracy and F1: {reason}")
+    without = {
+        name: entry["threshold_reason"]
+        for name, entry in result["labels"].items()
+        if entry["reason"] is None and entry.get("threshold_reason")
+    }
+    if len(set(without.values())) == 1:
+        console.say(f"balanced accuracy and F1 have {next(iter(without.values()))}")
+    elif without:
+        first, reason = next(iter(without.items()))
+        console.say(f"balanced accuracy and F1 are missing for {len(without)} labels: {first} has {reason} ...")
     if sum(result.get("left_out_units", {}).values()):
         told = ", ".join(f"{name} {count}" for name, count in list(result["left_out_units"].items())[:8])
         console.say(f"{sum(result['left_out_units'].values())} left out whose truth is none of the classes: {told}")

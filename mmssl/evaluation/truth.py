@@ -4,6 +4,7 @@ A column holds lists of names, or for one label 1, 0, -1 (uncertain) and null (n
 of 1, 0, -1 and NaN, [N, L]; the truth of a class is its number, or -1 where it is none of them, [N].
 """
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -130,7 +131,7 @@ def of_classes(values: Sequence[Any], names: Sequence[str]) -> Classes:
         if len(known) == 1:
             number[row] = place[known[0]]
         else:
-            other["null" if named is None else "|".join(named) or "none"] += 1
+            other["null" if named is None else "|".join(sorted(named)) or "none"] += 1
     return Classes(number, dict(other.most_common()))
 
 
@@ -167,8 +168,39 @@ def never_named(values: Sequence[Any], names: Sequence[str]) -> list[str]:
 
 # ---- labels from a table -------------------------------------------------------------------------------------------
 
-OUR_KEYS = {"id": ("row",), "source_id": ("image",), "study_id": ("study",), "patient_id": ("patient",)}
-"""Columns of a store that rows are known by, and what a table calls them beside the DICOM keywords."""
+PRIVATE = "sources.private"
+"""Ending of the file beside a store of DICOM files that says which file and which keys a pseudonym stands for."""
+
+PSEUDONYMS = (
+    f"In a store of DICOM files ids are pseudonyms, and STORE.{PRIVATE} beside it says whose; without it give labels "
+    "to `mmssl prepare --labels`, or key the table by the row and study of predictions.parquet"
+)
+
+OUR_KEYS = {
+    "id": ("row",),
+    "source_id": ("image",),
+    "path": ("image", "file"),
+    "study_id": ("study",),
+    "patient_id": ("patient",),
+}
+"""What rows are known by, and what a table calls it beside that name itself."""
+
+FINEST_FIRST = ("id", "source_id", "path", "StudyInstanceUID", "AccessionNumber", "study_id", "PatientID", "patient_id")
+
+
+def private_keys(store: Path, source_ids: Sequence[str | None]) -> dict[str, list[str | None]]:
+    """What rows of pseudonyms are really called, {path, AccessionNumber ...: a value or None for each row}.
+
+    From STORE.sources.private, lines of {source_id, path, keys}; empty where there is no such file, as beside a store
+    that was given away.
+    """
+    file = store.with_name(f"{store.name}.{PRIVATE}")
+    if not file.is_file():
+        return {}
+    lines = map(json.loads, filter(str.strip, file.read_text(encoding="utf-8").splitlines()))
+    known = {line["source_id"]: {"path": line["path"], **line.get("keys", {})} for line in lines}
+    found = [known.get(one or "", {}) for one in source_ids]
+    return {name: [one.get(name) for one in found] for name in dict.fromkeys(name for one in found for name in one)}
 
 
 class Joined(NamedTuple):
@@ -208,9 +240,10 @@ def join(path: Path, rows: Mapping[str, Sequence[Any]]) -> Joined:
     if not keys:
         raise WrongUse(
             f"{path} has no column to join by: it has {', '.join(table.columns)}; the store knows its rows by "
-            f"{', '.join(_store_keys(list(rows)))}"
+            f"{', '.join(_store_keys(list(rows)))}\n{PSEUDONYMS}"
         )
-    labels = [column for column in table.columns if column and column not in keys.values()]
+    known = {*keys.values(), *tables.key_columns(table.columns).values()}
+    labels = [column for column in table.columns if column and column not in known]
     if not labels:
         raise WrongUse(f"{path} has no labels: its only columns are the keys {', '.join(keys.values())}")
     tried = []
@@ -225,11 +258,7 @@ def join(path: Path, rows: Mapping[str, Sequence[Any]]) -> Joined:
             tried.append(f"{theirs}: none of {len(by_key)} keys is a {ours} of these rows, say {examples}")
             continue
         return _taken(table, by_key, wanted, labels, theirs)
-    raise NoMatch(
-        many(f"{path}, whose keys match no row", tried)
-        + "\n  In a store of DICOM files ids are pseudonyms: give labels to `mmssl prepare --labels`, or key the table "
-        "by the row and study of predictions.parquet"
-    )
+    raise NoMatch(f"{many(f'{path}, whose keys match no row', tried)}\n{PSEUDONYMS}")
 
 
 def _taken(
@@ -257,10 +286,12 @@ def keys_of(columns: Sequence[str]) -> list[str]:
 
 def _store_keys(columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """Columns of a store that hold keys, finest first, and what a table may call each."""
-    dicom = {ours: tables.KEYS[key] for key, ours in tables.key_columns(columns).items()}
-    both = {ours: (*OUR_KEYS.get(ours, ()), *dicom.get(ours, ()), ours) for ours in [*OUR_KEYS, *dicom]}
-    order = ["id", "source_id", *(ours for ours in dicom if ours not in OUR_KEYS), "study_id", "patient_id"]
-    return {ours: both[ours] for ours in order if ours in columns}
+    names: dict[str, list[str]] = {ours: [*theirs, ours] for ours, theirs in OUR_KEYS.items() if ours in columns}
+    rank = {ours: FINEST_FIRST.index(ours) for ours in names}
+    for key, ours in tables.key_columns(columns).items():
+        names[ours] = [*names.get(ours, ()), *tables.KEYS[key]]
+        rank[ours] = min(rank.get(ours, len(FINEST_FIRST)), FINEST_FIRST.index(key))
+    return {ours: tuple(names[ours]) for ours in sorted(names, key=lambda one: rank[one])}
 
 
 def _keys(columns: Sequence[str], rows: Sequence[str]) -> dict[str, str]:

@@ -11,8 +11,8 @@ from mmssl.errors import WrongUse, meant
 CLASS = {"encoders": "Encoder", "objectives": "Objective", "sources": "Source", "exports": "Export"}
 """What the class of each kind of part is called in its file."""
 
-GIVEN = ("files", "width")
-"""Constructor arguments that the house gives, not the config: a text tower's saved files, the image tower's width."""
+GIVEN = ("files",)
+"""Keyword arguments that the house gives, not the config: a text tower's saved files."""
 
 
 def names(kind: str) -> list[str]:
@@ -51,5 +51,5 @@ def options(part: type) -> dict[str, tuple[Any, Any]]:
 
 
 def takes(part: type, argument: str) -> bool:
-    """Whether a part's constructor takes an argument that the house gives (one of `GIVEN`)."""
+    """Whether a part's constructor takes an argument that the house gives: `files`, or an objective's `width`."""
     return argument in inspect.signature(part).parameters

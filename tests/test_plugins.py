@@ -12,7 +12,7 @@ def lab(tmp_path, monkeypatch):
     (tmp_path / "my_lab").mkdir()
     (tmp_path / "my_lab" / "__init__.py").touch()
     (tmp_path / "my_lab" / "losses.py").write_text(
-        "class Objective:\n    def __init__(self, first, *, margin: float = 0.2, rounds: int, width: int): ...\n"
+        "class Objective:\n    def __init__(self, width, *, margin: float = 0.2, rounds: int, files: str = ''): ...\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     return "my_lab.losses"
@@ -39,9 +39,10 @@ def test_a_misspelt_part_is_told_with_the_near_miss():
 def test_a_dotted_path_is_a_part_of_the_users_own(lab):
     part = plugins.find("objectives", lab)
     assert part.__module__ == lab
-    assert plugins.options(part) == {"margin": (float, 0.2), "rounds": (int, ...)}  # `width` the house gives
+    assert plugins.options(part) == {"margin": (float, 0.2), "rounds": (int, ...)}  # the others the house gives
     assert plugins.takes(part, "width")
-    assert not plugins.takes(part, "files")
+    assert plugins.takes(part, "files")
+    assert not plugins.takes(part, "depth")
 
 
 def test_code_that_somebody_else_names_must_be_trusted(lab):

@@ -77,7 +77,7 @@ def test_a_bad_file_has_its_reason(name, tmp_path):
 
 def test_what_is_no_file_is_missing(tmp_path):
     for path in (tmp_path / "nowhere.png", tmp_path, tmp_path / "zero\0byte"):
-        with pytest.raises(images.Unreadable, match="^missing$"):
+        with pytest.raises(images.Unreadable, match=r"^missing$"):
             images.open_image(path)
 
 
@@ -85,7 +85,7 @@ def test_what_is_no_file_is_missing(tmp_path):
 def test_a_file_that_may_not_be_read(tmp_path):
     (tmp_path / "a.png").write_bytes(PNG)
     (tmp_path / "a.png").chmod(0)
-    with pytest.raises(images.Unreadable, match="^no_permission$"):
+    with pytest.raises(images.Unreadable, match=r"^no_permission$"):
         images.open_image(tmp_path / "a.png")
 
 
@@ -95,14 +95,14 @@ def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded():
     import zlib
 
     huge = huge[:29] + zlib.crc32(huge[12:29]).to_bytes(4, "big") + huge[33:]
-    with pytest.raises(images.Unreadable, match="^too_large$"):
+    with pytest.raises(images.Unreadable, match=r"^too_large$"):
         images.open_image(huge)
 
 
 def test_a_file_with_too_many_bytes_is_refused(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(PNG)
     monkeypatch.setattr(images, "MAX_BYTES", 100)
-    with pytest.raises(images.Unreadable, match="^too_large$"):
+    with pytest.raises(images.Unreadable, match=r"^too_large$"):
         images.open_image(tmp_path / "a.png")
 
 

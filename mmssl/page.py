@@ -56,6 +56,15 @@ def data_uri(data: bytes) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
+def shorten(text: str, length: int) -> str:
+    """The first words of a text, in at most `length` characters.
+
+    >>> shorten("No effusion or pneumothorax.", 20)
+    'No effusion or...'
+    """
+    return text if len(text) <= length else f"{text[: length - 3].rsplit(maxsplit=1)[0].rstrip(' .,;:')}..."
+
+
 def shown(value: object) -> str:
     """A value as a page shows it: three decimals, whole numbers bare, lists by comma, a hyphen for nothing.
 

@@ -12,7 +12,7 @@ from mmssl.errors import WrongUse
 from mmssl.where import parse
 
 SHOWN = ["normal", "effusion", "pneumothorax", "nodule", "pacemaker", "hernia"]
-"""What image i shows is SHOWN[i % 6]; row i belongs to patient i // 4, study i // 2."""
+"""Image i shows SHOWN[i % 6] and belongs to study i // 2 and patient i // 4; of every fifth patient nothing is known."""
 DIM = 16
 
 
@@ -28,7 +28,8 @@ def table(n):
     rows = [
         {
             "id": f"{i:016x}", "text": f"There is a {SHOWN[i % 6]}." if i % 7 else None,
-            "report": f"FINDINGS: There is a {SHOWN[i % 6]}. <b>Signed</b>", "patient_id": f"p{i // 4}",
+            "report": f"FINDINGS: There is a {SHOWN[i % 6]}. <b>Signed</b>",
+            "patient_id": f"p{i // 4}" if i // 4 % 5 < 4 else None,
             "study_id": f"s{i // 2}", "study_datetime": times(i) if i % 5 else None, "modality": "DX",
             "view": ["PA", "AP", "LATERAL"][i % 3], "sex": ["F", "M", None][i % 3],
             "age": float("nan") if i % 10 == 9 else None if i % 10 == 8 else 30.1 + i,

@@ -67,6 +67,12 @@ def test_thumbnails_keep_their_shape_and_are_never_enlarged(size, small, mode):
     assert image.size == size
 
 
+def test_texts_are_shortened_between_words():
+    assert page.shorten("one two three", 13) == "one two three"
+    assert page.shorten("one two three", 12) == "one two..."
+    assert page.shorten("pneumonoultramicroscopic", 10) == "pneumon..."
+
+
 def test_pictures_are_held_by_their_kind():
     assert page.data_uri(b"\x89PNG....").startswith("data:image/png;base64,")
     assert page.data_uri(b"\xff\xd8....").startswith("data:image/jpeg;base64,")

@@ -99,6 +99,8 @@ def test_the_query_patient_is_left_out(made):
     assert rows(search(made.index, "nodule", k=3)) == [3, 9, 15]
     assert rows(search(made.index, "nodule", k=3, not_patient="p0")) == [9, 15, 21]
     assert rows(search(made.index, "nodule", k=3, not_patient=["p0", "p2"], where="view = 'PA'")) == [15, 21, 27]
+    left = rows(search(made.index, "nodule", k=60, not_patient="p0"))
+    assert sorted(left) == list(range(4, 60))  # those of patients that nobody knows stay
 
 
 def test_an_unknown_patient_is_said(made, capsys):

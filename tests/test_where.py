@@ -37,6 +37,8 @@ PEOPLE = pa.table({
     "flags": pa.array([["blank"], [], None, ["blank", "dup"], ["dup"], [None, "x"]], pa.list_(pa.string())),
     "study_datetime": pa.array([dt.datetime(2024, 1, 31, 10), dt.datetime(2024, 1, 31), None, dt.datetime(2023, 5, 1),
                                 dt.datetime(2025, 1, 1), dt.datetime(1999, 12, 31)], pa.timestamp("s")),
+    "day": [dt.date(2024, 1, 31), dt.date(2024, 1, 31), None, dt.date(2023, 5, 1), dt.date(2025, 1, 1),
+            dt.date(1999, 12, 31)],
     "label_Pleural Effusion": ["1", "0", "1", None, "-1", "1"],
 })  # fmt: skip
 
@@ -60,6 +62,10 @@ PEOPLE = pa.table({
         ("sex == 'it''s'", [5]),
         ('sex == "it\'s"', [5]),
         ("width > 1.5 and width <= 5", [1, 2, 4]),
+        ("width < 1.5", [0]),
+        ("width >= 2.5", [2, 4, 5]),
+        ("day < '2024-01-31 10:00'", [0, 1, 3, 5]),
+        ("day >= '2024-01-31 10:00'", [4]),
         ("width = 1.5", []),
         ("width != 1.5", [0, 1, 2, 4, 5]),
         ("width < 5000000000", [0, 1, 2, 4, 5]),
@@ -299,7 +305,7 @@ def test_all_that_does_not_fit_the_columns_is_said_at_once() -> None:
         "flags holds lists; write  flags contains 'x'",
         "sex holds no lists, which contains is for; write  sex = 'F'",
         "study_datetime holds dates, 'May' is none; write it like '2024-01-31' or '2024-01-31 10:30'",
-        "columns are age, sex, view, width, urgent, flags, study_datetime, label_Pleural Effusion",
+        "columns are age, sex, view, width, urgent, flags, study_datetime, day, label_Pleural Effusion",
     ):
         assert problem in said
 

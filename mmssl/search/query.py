@@ -239,16 +239,17 @@ def print_hits(hits: Sequence[Hit], *, title: str | None = None) -> None:
              "study_datetime": "date", "split": "split"}  # fmt: skip
     columns = [name for name in names if any(hit[name] is not None for hit in hits)]
     rows = [
-        [rank, hit["score"], hit["study_id"] or hit["id"], *(page.shown(hit[name]) for name in columns), _line(hit)]
+        [
+            rank,
+            hit["score"],
+            hit["study_id"] or hit["id"],
+            *(page.shown(hit[name]) for name in columns),
+            page.shorten(" ".join((hit["text"] or "").split()), 100),
+        ]
         for rank, hit in enumerate(hits, 1)
     ]
     header = ["#", "similarity", "study", *(names[name] for name in columns), "text"]
     console.table(title or f"{len(hits)} hits", header, rows)
-
-
-def _line(hit: Hit, length: int = 100) -> str:
-    text = " ".join((hit["text"] or "").split())
-    return text if len(text) <= length else f"{text[: length - 3].rstrip()}..."
 
 
 def to_json(hits: Sequence[Hit]) -> str:
@@ -293,17 +294,20 @@ def contact_sheet(index: Index, asked: Asked, hits: Sequence[Hit], thumbnails: S
 
 
 def _card(rank: int, hit: Hit, thumbnail: bytes) -> dict[str, Any]:
-    age = f"{page.shown(hit['age'])} y" if hit["age"] is not None else None
-    facts = ["modality", "body_part", "view", "sex", "study_datetime", "site", "split"]
-    tags = [page.shown(hit[name]) for name in facts if hit[name]]
+    facts = ["modality", "body_part", "view", "sex", "age", "study_datetime", "site", "split"]
+    tags = {name: page.shown(hit[name]) for name in facts if hit[name] is not None}
+    if "age" in tags:
+        tags["age"] += " y"
+    text, report = hit["text"] or "", hit["report"] or ""
+    short = page.shorten(text, 300)
     return {
         "thumbnail": thumbnail,
         "title": f"Hit {rank}",
         "score": f"similarity {hit['score']:.3f}",
-        "tags": [*tags, age] if age else tags,
+        "tags": list(tags.values()),
         "warnings": hit["flags"] or [],
-        "text": hit["text"],
-        "more": hit["report"] if hit["report"] != hit["text"] else None,
+        "text": short,
+        "more": report if report.strip() not in short else text if text != short else None,
         "small": f"study {hit['study_id'] or '-'}, patient {hit['patient_id'] or 'not known'}",
     }
 

@@ -568,8 +568,8 @@ def test_codes_that_cannot_be_decoded():
 def test_a_panic_of_a_decoder_is_a_reason():
     """The run-length decoder, written in Rust, raises what is no Exception; found by changing bytes at random."""
     values = ramp(64, 64)
-    start = b"".join(number.to_bytes(4, "little") for number in (2, 64, 64 + 2))
-    code = start + b"\0" * (64 - len(start)) + b"\x81\x01" * 100
+    start = b"".join(number.to_bytes(4, "little") for number in (2, 64, 64 + 80))
+    code = start + b"\0" * (64 - len(start)) + b"\x81\x01" * 80  # two segments of 5,120 bytes for 4,096 pixels
     assert reason(save(encapsulated(values, uid.RLELossless, code))) == "decode_failed"
 
 

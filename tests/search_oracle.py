@@ -12,7 +12,7 @@ from mmssl.errors import WrongUse
 from mmssl.where import parse
 
 SHOWN = ["normal", "effusion", "pneumothorax", "nodule", "pacemaker", "hernia"]
-"""Image i shows SHOWN[i % 6] and belongs to study i // 2 and patient i // 4; of every fifth patient nothing is known."""
+"""Image i shows SHOWN[i % 6] and belongs to study i // 2 and patient i // 4; every fifth patient is not known."""
 DIM = 16
 
 

@@ -33,6 +33,7 @@ PEOPLE = pa.table({
     "sex": ["F", "M", "F", None, "F", "it's"],
     "view": ["PA", "AP", "LATERAL", None, "PA", "AP"],
     "width": pa.array([1, 2, 3, None, 5, 6], pa.int32()),
+    "dose": [0.0, -0.0, 1.0, math.nan, None, 7.0],
     "urgent": [True, False, None, True, False, True],
     "flags": pa.array([["blank"], [], None, ["blank", "dup"], ["dup"], [None, "x"]], pa.list_(pa.string())),
     "study_datetime": pa.array([dt.datetime(2024, 1, 31, 10), dt.datetime(2024, 1, 31), None, dt.datetime(2023, 5, 1),
@@ -72,6 +73,8 @@ PEOPLE = pa.table({
         ("width in (1, 2.5, 6)", [0, 5]),
         ("width = 1e0", [0]),
         ("width > -3 and width >= +6", [5]),
+        ("dose in (0)", [0, 1]),
+        ("dose not in (-0.0, 7)", [2]),
         ("urgent = TRUE", [0, 3, 5]),
         ("not urgent = true", [1, 4]),
         ("urgent in (true, false)", [0, 1, 3, 4, 5]),
@@ -305,7 +308,7 @@ def test_all_that_does_not_fit_the_columns_is_said_at_once() -> None:
         "flags holds lists; write  flags contains 'x'",
         "sex holds no lists, which contains is for; write  sex = 'F'",
         "study_datetime holds dates, 'May' is none; write it like '2024-01-31' or '2024-01-31 10:30'",
-        "columns are age, sex, view, width, urgent, flags, study_datetime, day, label_Pleural Effusion",
+        "columns are age, sex, view, width, dose, urgent, flags, study_datetime, day, label_Pleural Effusion",
     ):
         assert problem in said
 

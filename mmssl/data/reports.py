@@ -208,11 +208,13 @@ def _split(text: str) -> list[str]:
 
 def _by_tokens(text: str) -> list[str]:
     found: list[str] = []
+    start = 0
     for sentence in _spacy()(text).sents:
         piece = sentence.text.strip()
         if found and (piece[:1].islower() or english.SHORT.search(found[-1])):
-            found[-1] = text[text.find(found[-1]) : sentence.end_char].strip()
+            found[-1] = text[start : sentence.end_char].strip()
         elif piece:
+            start = sentence.start_char
             found.append(piece)
     return found
 

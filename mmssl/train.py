@@ -57,7 +57,7 @@ def pretrain(config: Path | str | Pretrain, *overrides: str, resume: bool = Fals
     began = time.monotonic()
     settings = config if isinstance(config, Pretrain) else read(Path(config), list(overrides))
     found = look_at_run(settings, resume=resume)
-    accelerator = Accelerator(log_with=list(settings.log.trackers), project_dir=settings.run)
+    accelerator = Accelerator(log_with=list(settings.log.trackers) or None, project_dir=settings.run)
     store = Store(settings.data.path)
     run = Run.build(settings, store, accelerator.device, found=found)
     clock = run.clock(began)
@@ -295,8 +295,10 @@ def check_rows(settings: Pretrain, rows: batches.TrainingRows, network: Network)
     """Raises WrongUse where the rows cannot be trained on as the config says; all reasons at once."""
     size, count = settings.data.batch_size, len(rows)
     problems = []
-    if count < size:
-        where = f" that match {settings.data.where!r}" if settings.data.where else ""
+    where = f" that match {settings.data.where!r}" if settings.data.where else ""
+    if count == 0:
+        problems.append(f"the store has no training rows{where}")
+    elif count < size:
         problems.append(f"data.batch_size is {size}, and the store has {count} training rows{where}: lower it")
     if size % world_size():
         problems.append(f"data.batch_size is {size}, which {world_size()} processes cannot share evenly")

@@ -1,0 +1,319 @@
+"""Runs as users start them: they learn, stop, go on to the very same weights, and refuse what cannot be meant."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mmssl import checkpoint, embed, train
+from mmssl.errors import CannotDo, WrongUse
+from mmssl.settings import read
+from mmssl.train import pretrain
+from tests.conftest import ROOT
+from tests.pairs import make_store
+
+TINY = ROOT / "configs" / "pretrain" / "tiny.yaml"
+SMALL = ("data.batch_size=16", "data.workers=0", "validation.every=100", "log.trackers=[]", "checkpoint.every=5")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    torch.set_num_threads(1)
+    return make_store(tmp_path_factory.mktemp("pairs"), patients=80)
+
+
+@pytest.fixture(scope="module")
+def whole(store, tmp_path_factory):
+    """A run of 12 steps without a break."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    pretrain(TINY, *of(store, run), "optim.steps=12")
+    return run
+
+
+def of(store, run):
+    return (f"data.path={store.path}", f"run={run}", *SMALL)
+
+
+def lines(run):
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_weights(a, b):
+    for name in ("model.safetensors", "heads.safetensors"):
+        one, two = load_file(a / "checkpoint" / name), load_file(b / "checkpoint" / name)
+        assert one.keys() == two.keys()
+        assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+def assert_each_step_once(run, steps):
+    assert [line["step"] for line in lines(run) if "loss" in line] == list(range(1, steps + 1))
+
+
+class Stop(Exception):
+    """Ends a run in the middle, as a kill would: nothing after it is written."""
+
+
+def stop_at(monkeypatch, number):
+    real = train.step
+
+    def stopping(*args, **named):
+        if named["number"] == number:
+            raise Stop
+        return real(*args, **named)
+
+    monkeypatch.setattr(train, "step", stopping)
+
+
+@pytest.mark.parametrize("at", [3, 8, 11])
+def test_going_on_gives_the_very_weights_of_a_run_without_a_break(whole, store, tmp_path, monkeypatch, at):
+    run = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        stop_at(patch, at)
+        with pytest.raises(Stop):
+            pretrain(TINY, *of(store, run), "optim.steps=12", resume=True)
+    assert (run / "checkpoint").exists() == (at > 5)
+    pretrain(TINY, *of(store, run), "optim.steps=12", resume=True)
+    assert_same_weights(whole, run)
+    assert_each_step_once(run, 12)
+    assert [line["loss"] for line in lines(run) if "loss" in line] == [x["loss"] for x in lines(whole) if "loss" in x]
+
+
+def test_a_kill_between_the_two_renames_of_a_checkpoint_loses_nothing(whole, store, tmp_path):
+    run = tmp_path / "run"
+    pretrain(TINY, *of(store, run), "optim.steps=12")
+    (run / "checkpoint").rename(run / ".checkpoint.former")
+    (run / ".checkpoint.12345678.part").mkdir()
+    pretrain(TINY, *of(store, run), "optim.steps=12", resume=True)
+    assert_same_weights(whole, run)
+    assert not list(run.glob(".*"))
+
+
+def test_another_seed_gives_other_weights(whole, store, tmp_path):
+    pretrain(TINY, *of(store, tmp_path / "run"), "optim.steps=12", "seed=1")
+    one, two = (load_file(run / "checkpoint" / "model.safetensors") for run in (whole, tmp_path / "run"))
+    assert any(not torch.equal(one[key], two[key]) for key in one)
+
+
+def test_a_finished_run_does_nothing_and_says_so(whole, store, capsys):
+    before = (whole / "metrics.jsonl").read_text()
+    pretrain(TINY, *of(store, whole), "optim.steps=12", resume=True)
+    assert "this run is finished at step 12; there is nothing to do" in capsys.readouterr().err
+    assert (whole / "metrics.jsonl").read_text() == before
+
+
+def test_a_run_that_exists_is_not_overwritten(whole, store):
+    with pytest.raises(WrongUse, match="holds a run already: go on with it by --resume"):
+        pretrain(TINY, *of(store, whole), "optim.steps=12")
+
+
+def test_going_on_with_another_config_names_what_differs(whole, store):
+    with pytest.raises(WrongUse) as error:
+        pretrain(TINY, *of(store, whole), "optim.steps=12", "optim.lr=0.5", "seed=3", resume=True)
+    assert str(error.value).splitlines()[1:] == ["  optim.lr: was 0.001, now 0.5", "  seed: was 0, now 3"]
+
+
+def test_it_learns_which_text_belongs_to_which_image(store, tmp_path):
+    run = tmp_path / "run"
+    settings = ("optim.steps=150", "optim.lr=3e-3", "data.text=sentences", "validation.every=150")
+    pretrain(TINY, *of(store, run), *settings)
+    found = embed.load(run)
+    test = store.select(split="test", columns=["side"])
+    images = found.encode_rows(store, test.column("row").to_pylist())
+    texts = found.encode_text(["There is a left bar.", "There is a right bar."])
+    said = [("left", "right")[place] for place in (images @ texts.T).argmax(1)]
+    sides = test.column("side").to_pylist()
+    right = sum(a == b for a, b in zip(said, sides, strict=True)) / len(sides)
+    assert right > 0.9
+    assert lines(run)[-1]["kind"] == "validation"
+
+
+def test_images_alone_have_no_text_tower_and_say_what_neighbours_tell(store, tmp_path):
+    run = tmp_path / "run"
+    images = ROOT / "configs" / "pretrain" / "images.yaml"
+    tower = "encoders.image={kind: tiny_image}"
+    more = (tower, "optim.steps=20", "validation.knn=side", "validation.every=10", "checkpoint.every=10")
+    pretrain(images, *of(store, run), *more)
+    validated = [line for line in lines(run) if line.get("kind") == "validation"]
+    assert all(0 <= line["knn"] <= 1 and "R@10" not in line and "loss" not in line for line in validated)
+    assert (run / "best").exists()
+    found = embed.load(run)
+    assert not found.has_text
+    assert found.encode_rows(store, [0, 1]).shape == (2, found.dim)
+    with pytest.raises(WrongUse, match="was trained on images alone and has no text tower"):
+        found.encode_text(["left bar"])
+
+
+def test_a_frozen_text_tower_read_once_trains_the_same_as_one_read_each_time(store, tmp_path):
+    settings = ("encoders.text={kind: tiny_text, freeze: all}", "optim.steps=6", "data.text=sentences")
+    for cache in ("true", "false"):
+        pretrain(TINY, *of(store, tmp_path / cache), *settings, f"data.cache_text={cache}")
+    one, two = ([line["loss"] for line in lines(tmp_path / c) if "loss" in line] for c in ("true", "false"))
+    assert one == pytest.approx(two, rel=1e-4)
+    start = checkpoint.load(tmp_path / "true").model.state_dict()
+    again = train.Run.build(
+        read(TINY, [*of(store, tmp_path / "x"), *settings]), store, torch.device("cpu"), found=None
+    ).model.network.state_dict()
+    frozen = [key for key in start if key.startswith("towers.text")]
+    assert frozen
+    assert all(torch.equal(start[key], again[key]) for key in frozen)
+
+
+def test_the_scale_starts_at_its_known_value_and_norms_do_not_decay(store, tmp_path):
+    run = train.Run.build(read(TINY, [*of(store, tmp_path), "optim.steps=1"]), store, torch.device("cpu"), found=None)
+    assert run.scale == pytest.approx(1 / 0.07)
+    for group in run.optimizer.param_groups:
+        assert all((p.ndim > 1) == (group["weight_decay"] > 0) for p in group["params"])
+    assert not run.model.network.joint.bias.requires_grad
+    sigmoid = ("objectives={sigmoid: {}}", "optim.steps=1")
+    run = train.Run.build(read(TINY, [*of(store, tmp_path), *sigmoid]), store, torch.device("cpu"), found=None)
+    assert run.scale == pytest.approx(10)
+    assert float(run.model.network.joint.bias.detach()) == -10
+    assert run.model.network.joint.bias.requires_grad
+
+
+def test_minutes_end_a_run_by_the_clock_and_it_can_be_resumed(store, tmp_path):
+    run = tmp_path / "run"
+    pretrain(TINY, *of(store, run), "minutes=0.05")
+    position = json.loads((run / "checkpoint" / "training" / "position.json").read_text())
+    assert position["finished"]
+    assert position["elapsed"] >= 3
+    assert_each_step_once(run, position["step"])
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(store, tmp_path, monkeypatch):
+    real = train.step
+
+    def exploding(*args, **named):
+        losses = real(*args, **named)
+        return losses | {"loss": losses["loss"] * (float("nan") if named["number"] == 6 else 1)}
+
+    monkeypatch.setattr(train, "step", exploding)
+    with pytest.raises(CannotDo, match="step 7: loss no longer a finite number; the last checkpoint is sound"):
+        pretrain(TINY, *of(store, tmp_path / "run"), "optim.steps=12")
+    assert checkpoint.read_info(tmp_path / "run")["step"] == 5
+
+
+def test_mistakes_that_only_the_store_shows_are_listed_together(store, tmp_path):
+    with pytest.raises(WrongUse, match=r"data\.batch_size is 500, and the store has \d+ training rows: lower it"):
+        pretrain(TINY, *of(store, tmp_path / "run"), "data.batch_size=500", "optim.steps=1")
+    with pytest.raises(WrongUse, match=r"no training row has text"):
+        pretrain(TINY, *of(store, tmp_path / "run"), "data.where=text is null", "optim.steps=1", "data.batch_size=2")
+    with pytest.raises(WrongUse, match="the store has no training rows that match"):
+        pretrain(TINY, *of(store, tmp_path / "run"), "data.where=side = 'middle'", "optim.steps=1")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_a_checkpoint_says_of_itself(whole, store):
+    info = checkpoint.read_info(whole)
+    assert info["format"] == 1
+    assert info["store"]["content_hash"] == store.content_hash
+    assert info["preprocess"]["resize_mode"] == "longest"
+    assert info["tokenizer"]["context_length"] == 64
+    images = pq.read_table(whole / "checkpoint" / "training_images.parquet")
+    train_rows = store.select(split="train", columns=["patient_id", "pixel_hash"])
+    assert images.column("pixel_hash").to_pylist() == train_rows.column("pixel_hash").to_pylist()
+    assert not set(images.column("patient").to_pylist()) & set(train_rows.column("patient_id").to_pylist())
+
+
+def test_a_checkpoint_that_is_damaged_incomplete_or_from_the_future_is_refused(whole, tmp_path):
+    def copy(name):
+        return shutil.copytree(whole / "checkpoint", tmp_path / name)
+
+    cut = copy("cut") / "model.safetensors"
+    cut.write_bytes(cut.read_bytes()[:-10])
+    with pytest.raises(CannotDo, match=r"model\.safetensors is not the file this checkpoint was written with"):
+        checkpoint.load(tmp_path / "cut")
+    (copy("gone") / "model.safetensors").unlink()
+    with pytest.raises(CannotDo, match=r"the checkpoint is incomplete: no model\.safetensors"):
+        checkpoint.load(tmp_path / "gone")
+    newer = copy("newer") / "checkpoint.json"
+    newer.write_text(json.dumps({**json.loads(newer.read_text()), "format": 99, "mmssl": "9.0"}))
+    with pytest.raises(CannotDo, match=r"written in format 99 by mmssl 9\.0; this is mmssl"):
+        checkpoint.load(tmp_path / "newer")
+    with pytest.raises(CannotDo, match="no such checkpoint"):
+        checkpoint.load(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CannotDo, match="not a checkpoint"):
+        checkpoint.load(tmp_path / "empty")
+
+
+def test_a_checkpoint_that_names_foreign_code_asks_for_trust(whole, tmp_path):
+    folder = shutil.copytree(whole / "checkpoint", tmp_path / "foreign")
+    file = folder / "checkpoint.json"
+    info = json.loads(file.read_text())
+    info["config"]["objectives"] = {"mine": {"kind": "my_lab.losses"}}
+    file.write_text(json.dumps(info))
+    with pytest.raises(WrongUse, match=r"'my_lab\.losses' is code outside mmssl; load it with trust="):
+        checkpoint.load(folder)
+
+
+def start(store, run, *more):
+    command = [
+        sys.executable,
+        "-m",
+        "mmssl",
+        "pretrain",
+        str(TINY),
+        *of(store, run),
+        "optim.steps=60",
+        *more,
+        "--resume",
+    ]
+    return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+
+def until(condition, process):
+    end = time.monotonic() + 240
+    while time.monotonic() < end:
+        if condition() or process.poll() is not None:
+            return
+        time.sleep(0.001)
+    raise AssertionError("what was waited for did not come")
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_moment_then_resume_gives_the_same_weights(store, tmp_path):
+    """Killed mid-epoch, at other steps, and while a checkpoint is being written."""
+    assert start(store, tmp_path / "whole").wait() == 0
+    run = tmp_path / "killed"
+
+    def steps():
+        return (run / "metrics.jsonl").read_text().count('"loss"') if (run / "metrics.jsonl").exists() else 0
+
+    kills = 0
+    for goal in (3, 13, 27, 41):
+        process = start(store, run)
+        until(lambda goal=goal: steps() >= goal, process)
+        kills += process.poll() is None
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    process = start(store, run)
+    until(lambda: list(run.glob(".checkpoint.*.part")), process)
+    kills += process.poll() is None
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert start(store, run).wait() == 0
+    assert kills >= 4
+    assert_same_weights(tmp_path / "whole", run)
+    assert_each_step_once(run, 60)
+    assert not list(run.glob(".*"))
+
+
+@pytest.mark.slow
+def test_two_processes_under_accelerate_learn_what_one_learns(store, tmp_path):
+    settings = ("optim.steps=6", "objectives={image_report: {}, image_image: {weight: 0.5}}")
+    pretrain(TINY, *of(store, tmp_path / "one"), *settings)
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes=2", "--num_machines=1"]
+    command += ["--mixed_precision=no", "--dynamo_backend=no", "--main_process_port=0", "-m", "mmssl", "pretrain"]
+    subprocess.run([*command, str(TINY), *of(store, tmp_path / "two"), *settings], cwd=ROOT, check=True)
+    one, two = (lines(tmp_path / name) for name in ("one", "two"))
+    assert [x["loss"] for x in two if "loss" in x] == pytest.approx([x["loss"] for x in one if "loss" in x], rel=1e-3)
+    assert_each_step_once(tmp_path / "two", 6)

@@ -304,6 +304,7 @@ def test_the_table_names_the_score_and_leaves_out_what_no_hit_has(made, capsys, 
     for said in ("similarity", "1.000", "DX", "F", "33.1", "train", "There is a nodule."):
         assert said in out
     assert "part" not in out
+    print_hits([])
     monkeypatch.setattr(console, "quiet", True)
     print_hits(hits)
     assert capsys.readouterr().out == ""

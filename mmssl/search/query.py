@@ -234,7 +234,9 @@ def _store_changed(index: Index) -> str | None:
 
 
 def print_hits(hits: Sequence[Hit], *, title: str | None = None) -> None:
-    """A table of hits to stdout; columns that no hit has are left out."""
+    """A table of hits to stdout; columns that no hit has are left out, and so is a table without hits."""
+    if not hits:
+        return
     names = {"modality": "modality", "body_part": "part", "view": "view", "sex": "sex", "age": "age",
              "study_datetime": "date", "split": "split"}  # fmt: skip
     columns = [name for name in names if any(hit[name] is not None for hit in hits)]
@@ -249,7 +251,7 @@ def print_hits(hits: Sequence[Hit], *, title: str | None = None) -> None:
         for rank, hit in enumerate(hits, 1)
     ]
     header = ["#", "similarity", "study", *(names[name] for name in columns), "text"]
-    console.table(title or f"{len(hits)} hits", header, rows)
+    console.table(title or ("1 hit" if len(hits) == 1 else f"{len(hits)} hits"), header, rows)
 
 
 def to_json(hits: Sequence[Hit]) -> str:

@@ -269,28 +269,9 @@ def _fit_joint(state: State, joint: nn.Module) -> Fit:
 
 
 def _joint_names(state: State) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
-    straight = {
-        "image.weight": ("joint.image.weight", "visual.head.proj.weight"),
-        "text.weight": (
-            "joint.text.weight",
-            "text.proj.weight",
-            "text_projection.weight",
-            "text.text_projection.weight",
-        ),
-        "log_scale": ("joint.log_scale", "logit_scale"),
-        "bias": ("joint.bias", "logit_bias"),
-    }
-    turned = {"image.weight": ("visual.proj",), "text.weight": ("text_projection", "text.text_projection")}
-    for here, names in straight.items():
-        for name in names:
-            if name in state:
-                found[here] = state[name]
-    for here, names in turned.items():
-        for name in names:
-            if name in state:
-                found[here] = state[name].T
-    return found
+    """The joint space's parameters among a source's tensors, by our names and the way round they are here."""
+    found = {name: state[name].T if name in TURNED else state[name] for name in JOINT_NAMES if name in state}
+    return {JOINT_NAMES[name]: value for name, value in found.items()}
 
 
 def _shape(value: Tensor) -> str:

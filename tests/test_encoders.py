@@ -101,6 +101,15 @@ def test_a_row_is_encoded_alike_alone_and_in_a_batch(towers, name):
         torch.testing.assert_close(encoder(x).pooled[0], together[row], atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("name", TEXT)
+def test_padding_behind_a_text_changes_nothing(towers, name):
+    """What `padding` promises, and what lets the model read a batch in groups of like length."""
+    encoder = towers[name]
+    ids = inputs(encoder)
+    longer = nn.functional.pad(ids, (0, 5), value=encoder.padding)
+    torch.testing.assert_close(encoder(longer).pooled, encoder(ids).pooled, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["timm_image", "open_clip_image", "tiny_image", *TEXT])
 def test_runs_in_bfloat16_forwards_and_backwards(towers, name):
     encoder = towers[name]
@@ -236,6 +245,7 @@ def siglip(tmp_path, monkeypatch):
 
 def test_a_tower_that_looks_at_its_padding_always_gets_the_full_length(siglip, tmp_path):
     encoder = open_clip_text.Encoder(name=siglip, tokenizer=MINILM, padding="longest").eval()
+    assert encoder.padding is None
     ids, truncated = encoder.tokenizer(["Left effusion.", "", "many words " * 30])
     assert ids.shape == (3, 12)
     assert truncated == 1
@@ -245,6 +255,16 @@ def test_a_tower_that_looks_at_its_padding_always_gets_the_full_length(siglip, t
     again = open_clip_text.Encoder(name=siglip, tokenizer="gone/away", files=tmp_path / "text")
     kept = pickle.loads(pickle.dumps(again.tokenizer))
     assert torch.equal(kept(TEXTS).ids, encoder.tokenizer(TEXTS).ids)
+
+
+def test_a_tower_without_causal_mask_gets_the_full_length_of_clips_tokens_too(monkeypatch):
+    """It would see the padding, and embed a text otherwise in another batch."""
+    text = {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 2, "layers": 1, "no_causal_mask": True}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "two-way", {"embed_dim": 8, "text_cfg": text})
+    encoder = open_clip_text.Encoder(name="two-way")
+    assert encoder.padding is None
+    assert encoder.tokenizer(["short"]).ids.shape == (1, 16)
+    assert encoder(encoder.tokenizer(["short"]).ids).pooled.shape == (1, 64)
 
 
 @pytest.mark.parametrize(

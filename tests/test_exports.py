@@ -81,7 +81,7 @@ def same_as_ours(saved, folder):
     [
         (RESNET, CLIP_TEXT),
         (RESNET | {"pool": "avg", "drop_path": 0.1}, CLIP_TEXT | {"context_length": 32, "padding": "fixed"}),
-        ({"kind": "timm_image", "name": "vit_tiny_patch16_224", "pool": "avg"}, CLIP_TEXT),
+        ({"kind": "timm_image", "name": "vit_tiny_patch16_224"}, CLIP_TEXT),
         (VIT | {"quick_gelu": True}, CLIP_TEXT | {"quick_gelu": True}),
         ({"kind": "open_clip_image", "name": "small-resnet"}, CLIP_TEXT),
     ],

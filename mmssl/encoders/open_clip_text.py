@@ -110,14 +110,14 @@ class Encoder(nn.Module):
         self.trunk = trunk = cast(Any, _build_text_tower(model["embed_dim"], built, self.quick_gelu))
         trunk.text_projection = None
         self.width, self.context_length = built.width, built.context_length
-        self.fixed = padding == "fixed" or trunk.attn_mask is None or built.pool_type == "last"
-        self.padding = None if self.fixed else 0
+        fixed = padding == "fixed" or trunk.attn_mask is None or built.pool_type == "last"
+        self.padding = None if fixed else 0
         self.files: dict[str, bytes] = {}
         """A tokenizer's own files by name, empty for CLIP's."""
         if built.hf_tokenizer_name is None and tokenizer is None:
-            self.tokenizer: Tokenizer | HubTokenizer = Tokenizer(self.context_length, self.fixed)
+            self.tokenizer: Tokenizer | HubTokenizer = Tokenizer(self.context_length, fixed)
         else:
-            self.fixed, self.padding = True, None
+            self.padding = None
             asked = tokenizer or f"{weights.HUB}{built.hf_tokenizer_name}"
             source = Path(files) if files is not None else _folder(asked)
             own = _hub_tokenizer(source, self.context_length, built.tokenizer_kwargs or {})

@@ -72,7 +72,7 @@ class Source:
 
     @functools.cached_property
     def files(self) -> list[Path]:
-        """Every file below the folder, in the order of their names."""
+        """Every file below the folder, in a fixed order."""
         return list(_walk(self.path))
 
     def studies(self) -> Iterator[Study]:
@@ -202,7 +202,7 @@ def _is_before(one: datetime, other: datetime) -> bool:
 
 
 def _walk(path: Path) -> Iterator[Path]:
-    """Every file below a folder, hidden ones too, in the order of their names."""
+    """Every file below a folder, hidden ones too: those of a folder by name, then its folders by name."""
     for folder, names, found in os.walk(path):
         names.sort()
         yield from (Path(folder) / name for name in sorted(found))

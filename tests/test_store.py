@@ -1,4 +1,5 @@
 import io
+import itertools
 import json
 import os
 import pickle
@@ -10,11 +11,11 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from tests.preparing import made, picture, source, write_csv
 
 from mmssl.data.store import Store, group_rows, read_manifest
 from mmssl.errors import CannotDo, WrongUse
 from mmssl.prepare.job import prepare
+from tests.preparing import made, picture, source, write_csv
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def test_rows_are_numbered_in_store_order_and_rows_of_a_study_are_adjacent(store
     table = store.select(columns=["study_id", "split"])
     assert table["row"].to_pylist() == list(range(70))
     studies = table["study_id"].to_pylist()
-    changes = sum(a != b for a, b in zip(studies, studies[1:], strict=False))
+    changes = sum(a != b for a, b in itertools.pairwise(studies))
     assert changes == len(set(studies)) - 1
     splits = table["split"].to_pylist()
     assert splits == sorted(splits, key=["train", "validation", "test"].index)

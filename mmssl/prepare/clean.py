@@ -49,6 +49,8 @@ class Verdict(NamedTuple):
     reason: str | None
     """None: it is a row."""
     flags: tuple[str, ...]
+    detail: str | None = None
+    """The source id of the picture that it repeats."""
 
 
 @dataclass
@@ -60,14 +62,17 @@ class _Case:
     settings: Cleaning
     patients_known: bool
     reasons: list[str | None] = field(default_factory=list)
+    details: dict[int, str] = field(default_factory=dict)
     flags: list[dict[str, None]] = field(default_factory=list)
 
-    def drop(self, row: int, reason: str) -> None:
-        """Out, or flagged where the row was given to evaluation."""
+    def drop(self, row: int, reason: str, like: int | None = None) -> None:
+        """Out, or flagged where the row was given to evaluation; `like` is the row that it repeats."""
         if self.settings.evaluation == "flag" and self.is_protected(row):
             self.flags[row][reason] = None
         else:
             self.reasons[row] = reason
+            if like is not None:
+                self.details[row] = self.entry(like).source_id
 
     def is_protected(self, row: int) -> bool:
         """Whether its split was given as one for evaluation."""
@@ -97,7 +102,10 @@ def clean(entries: Sequence[Entry], spool: Spool, settings: Cleaning, *, patient
             _duplicates(case)
         if settings.near_duplicates:
             _near_duplicates(case, spool)
-    return [Verdict(reason, tuple(flags)) for reason, flags in zip(case.reasons, case.flags, strict=True)]
+    return [
+        Verdict(reason, tuple(flags), case.details.get(row))
+        for row, (reason, flags) in enumerate(zip(case.reasons, case.flags, strict=True))
+    ]
 
 
 def _flat_or_small(case: _Case) -> None:
@@ -118,8 +126,9 @@ def _duplicates(case: _Case) -> None:
     for row in case.alive():
         alike = seen[case.frames[row].pixel_hash]
         person = case.entry(row).person
-        if any(not case.patients_known or case.entry(other).person == person for other in alike):
-            case.drop(row, "duplicate")
+        same = [other for other in alike if not case.patients_known or case.entry(other).person == person]
+        if same:
+            case.drop(row, "duplicate", like=same[0])
         elif alike:
             for one in (row, *alike):
                 case.flags[one]["duplicate"] = None
@@ -147,7 +156,7 @@ def _near_duplicates(case: _Case, spool: Spool) -> None:
         if float(small(one) @ small(other)) < case.settings.correlation:
             continue
         if case.patients_known and a.person == b.person:
-            case.drop(other, "near_duplicate")
+            case.drop(other, "near_duplicate", like=one)
         else:
             case.flags[one]["near_duplicate"] = case.flags[other]["near_duplicate"] = None
 

@@ -100,12 +100,20 @@ def decode(source: Any, pictures: Sequence[Picture], folder: Path, *, short_side
         )
     with console.progress("decode", len(pictures), "images") as advance:
         advance(len(pictures) - sum(len(chunk[1]) for chunk, _ in open_ones))
+        _warm_up()
         pool = _Pool(source, short_side, workers or _cores())
         try:
             _run(pool, open_ones, advance)
         finally:
             pool.close()
     return Spool(paths)
+
+
+def _warm_up() -> None:
+    """Imports what decoding needs once, before workers are forked, instead of once in each."""
+    from PIL import Image
+
+    _row(0, 0, Image.new("L", (16, 16)), {}, 16)
 
 
 Chunk = tuple[int, Sequence[Picture]]

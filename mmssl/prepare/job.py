@@ -103,7 +103,7 @@ def _make(
     patients_known = reader.patients_known
     entries = plan.plan(studies, settings, names, patients_known=patients_known, ids_name_realm=reader.keyed_ids)
     pictures = [entry.picture for entry in entries]
-    with _spool(store, [*decoded, settings.short_side, mmssl.__version__]) as spool_folder:
+    with _spool(store, [*decoded, settings.short_side, decode.CHUNK, mmssl.__version__]) as spool_folder:
         spool = decode.decode(reader, pictures, spool_folder, short_side=settings.short_side, workers=settings.workers)
         verdicts = clean.clean(entries, spool, settings.clean, patients_known=patients_known)
         sections, is_cleaned = settings.text.sections, settings.clean.enabled and settings.clean.text
@@ -160,7 +160,7 @@ def _source_options(part: type, layout: str, settings: Prepare) -> dict[str, Any
     given = dict(settings.source)
     if settings.columns:
         given["columns"] = settings.columns
-    if settings.encoding is not None:
+    if settings.encoding is not None and "encoding" in known:
         given["encoding"] = settings.encoding
     problems, checked = [], {}
     for name, value in given.items():
@@ -278,7 +278,7 @@ def _join(
     told: dict[str, dict[str, Any]] = {}
     for what, adds in (("reports", join.with_reports), ("labels", join.with_labels)):
         if what in tables:
-            studies, joined = adds(studies, tables[what], settings.join)
+            studies, joined = adds(studies, tables[what], settings.join, encoding=settings.encoding or "utf-8")
             told[what] = joined.counts(tables[what])
     return studies, told
 

@@ -102,13 +102,15 @@ def _sides(
     return told
 
 
-def with_reports(studies: list[Study], file: Path, settings: Join) -> tuple[list[Study], Joined]:
+def with_reports(
+    studies: list[Study], file: Path, settings: Join, *, encoding: str = "utf-8"
+) -> tuple[list[Study], Joined]:
     """Studies with their reports, and with what the table says of them where the images say nothing.
 
     Raises:
         WrongUse: where the table has no reports, or its keys match nothing.
     """
-    table = tables.read(file, encoding=settings.encoding)
+    table = tables.read(file, encoding=encoding)
     texts = _report_texts(table, settings)
     filling = {column: FILLED[column.lower()] for column in table.columns if column.lower() in FILLED}
     lines = [
@@ -129,13 +131,15 @@ def with_reports(studies: list[Study], file: Path, settings: Join) -> tuple[list
     return found, told
 
 
-def with_labels(studies: list[Study], file: Path, settings: Join) -> tuple[list[Study], Joined]:
+def with_labels(
+    studies: list[Study], file: Path, settings: Join, *, encoding: str = "utf-8"
+) -> tuple[list[Study], Joined]:
     """Studies with the columns of a table as label_NAME; for evaluation, no gradient ever depends on them.
 
     Raises:
         WrongUse: where the table has no labels, or its keys match nothing.
     """
-    table = tables.read(file, encoding=settings.encoding)
+    table = tables.read(file, encoding=encoding)
     keys = set(tables.key_columns(table.columns).values())
     names = [column for column in table.columns if column and column not in keys]
     if not names:

@@ -47,7 +47,6 @@ class Join:
     """The key to use; else the most particular one that matches anything."""
     text: str | None = None
     """The column with the report, where it is not called report or text."""
-    encoding: str = "utf-8"
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ class Prepare:
     short_side: Annotated[int, Ge(32)] = 512
     """Larger pictures are made smaller, to a short side of so many pixels."""
     encoding: str | None = None
-    """Of text tables; UTF-8 if left out."""
+    """Of all tables that are text; UTF-8 if left out."""
     workers: Annotated[int, Ge(1)] | None = None
     """Processes that decode; one for each core if left out."""
 

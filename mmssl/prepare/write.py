@@ -248,7 +248,13 @@ def _write_accounts(folder: Path, content: Content, kept: Kept) -> dict[str, Any
             continue
         reasons.setdefault(frame.entry, verdict.reason)
         rejected.append(
-            {"source_id": entry.source_id, "frame": frame.frame, "reason": verdict.reason, "split": entry.split}
+            {
+                "source_id": entry.source_id,
+                "frame": frame.frame,
+                "reason": verdict.reason,
+                "detail": verdict.detail,
+                "split": entry.split,
+            }
         )
     lines = [
         {"source_id": entry.source_id, "row_ids": ids[number], "reason": None if ids[number] else reasons[number]}

@@ -1,0 +1,425 @@
+import io
+import json
+import stat
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from mmssl import console
+from mmssl.data.store import Store
+from mmssl.errors import CannotDo, WrongUse
+from mmssl.prepare.clean import FLAGS, REASONS, close_pairs
+from mmssl.prepare.job import prepare
+from tests.preparing import made, picture, pictures, reasons, rows_of, source, write_csv
+
+
+def nudged(seed, amount=1):
+    """Nearly the picture of a seed: every seventh pixel a little brighter."""
+    values = np.asarray(picture(seed)).astype(int)
+    values.ravel()[::7] += amount
+    return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+
+
+def manifest(store):
+    return json.loads((store / "manifest.json").read_text())
+
+
+# ---- nothing vanishes ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def odd(tmp_path_factory):
+    """A table of every kind of odd image, one row each, beside good ones."""
+    folder = tmp_path_factory.mktemp("odd")
+    pictures(folder / "in", ["good.png", "other.png"])
+    here = folder / "in"
+    Image.new("L", (1, 1), 9).save(here / "one.png")
+    Image.new("L", (64, 64), 90).save(here / "flat.png")
+    picture(11, channels=4).save(here / "rgba.png")
+    picture(12, channels=3).convert("P").save(here / "palette.png")
+    Image.fromarray(np.asarray(picture(13)).astype(np.uint16) * 257).save(here / "deep.png")
+    picture(14, size=(900, 700)).save(here / "large.jpg", quality=90)
+    (here / "zero.png").write_bytes(b"")
+    (here / "cut.png").write_bytes((here / "good.png").read_bytes()[:200])
+    (here / "text.png").write_text("no picture")
+    names = [file.name for file in sorted(here.iterdir())] + ["gone.png", ""]
+    table = write_csv(here / "t.csv", [{"image": name, "text": f"about {name}"} for name in names])
+    with open(table, "a") as file:
+        file.write("a,b,c,d\n")
+    prepare(table, folder / "out", workers=2)
+    return folder / "out"
+
+
+def test_every_line_of_a_table_is_kept_or_has_a_reason(odd):
+    assert reasons(odd) == {
+        "good.png": None, "other.png": None, "rgba.png": None, "palette.png": None, "deep.png": None, "large.jpg": None,
+        "one.png": "too_small", "flat.png": "blank", "zero.png": "empty", "cut.png": "truncated",
+        "text.png": "not_an_image", "gone.png": "missing", "row 14": "missing", "row 15": "bad_row",
+    }  # fmt: skip
+
+
+def test_the_sum_closes(odd):
+    counts = manifest(odd)["counts"]
+    lines = pq.read_table(odd / "sources.parquet").to_pylist()
+    assert counts["inputs"] == len(lines) == 14
+    assert counts["kept"] + counts["rejected"] == counts["inputs"]
+    assert sum(counts["reasons"].values()) == counts["rejected"] == 8
+    ids = [row_id for line in lines for row_id in line["row_ids"]]
+    assert ids
+    assert sorted(ids) == sorted(row["id"] for row in Store(odd).select().to_pylist())
+    assert len(ids) == counts["rows"] == 6
+    assert all((line["reason"] is None) == bool(line["row_ids"]) for line in lines)
+    rejected = pq.read_table(odd / "rejected.parquet").to_pylist()
+    assert {line["source_id"]: line["reason"] for line in rejected} == {n: r for n, r in reasons(odd).items() if r}
+
+
+def test_pixels_are_kept_as_they_are_where_they_can_be(odd):
+    store = Store(odd)
+    rows = {row["source_id"]: row for row in store.select().to_pylist()}
+    folder = odd.parent / "in"
+    assert store.image_bytes(rows["good.png"]["row"]) == (folder / "good.png").read_bytes()
+    stored = {name: Image.open(io.BytesIO(store.image_bytes(row["row"]))) for name, row in rows.items()}
+    assert {name: image.mode for name, image in stored.items()} == {
+        "good.png": "L", "other.png": "L", "rgba.png": "RGB", "palette.png": "RGB", "deep.png": "I;16",
+        "large.jpg": "L",
+    }  # fmt: skip
+    assert min(stored["large.jpg"].size) == 512
+    assert (rows["large.jpg"]["width"], rows["large.jpg"]["height"]) == stored["large.jpg"].size
+    assert np.array_equal(np.asarray(stored["deep.png"]), np.asarray(picture(13)).astype(np.uint16) * 257)
+
+
+def test_the_preview_shows_rows_and_is_one_file(odd):
+    page = (odd / "preview.html").read_text()
+    assert page.count("data:image/jpeg;base64,") == 6
+    assert "about good.png" in page
+    assert "rejected: truncated" in page
+    assert "patients may cross splits" in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert "<script" not in page
+
+
+def test_every_code_is_explained(odd):
+    from mmssl.data import dicom
+
+    assert set(filter(None, reasons(odd).values())) <= {*REASONS, *dicom.REASONS}
+    assert set(manifest(odd)["flags"]) <= set(FLAGS)
+
+
+# ---- again ---------------------------------------------------------------------------------------------------------
+
+
+def test_running_again_does_nothing_and_says_so(tmp_path, capsys):
+    table = source(tmp_path / "in", [{"text": f"t{n}"} for n in range(4)])
+    first = prepare(table, tmp_path / "out", workers=1)
+    before = (tmp_path / "out/manifest.json").stat().st_mtime_ns
+    capsys.readouterr()
+    again = prepare(table, tmp_path / "out", workers=2)
+    assert (first.skipped, again.skipped) == (False, True)
+    assert again.rows == first.rows == 4
+    assert "made from this source in the same way: 4 rows; nothing to do" in capsys.readouterr().err
+    assert (tmp_path / "out/manifest.json").stat().st_mtime_ns == before
+
+
+def test_another_source_or_other_settings_are_refused_and_nothing_is_touched(tmp_path):
+    table = source(tmp_path / "in", [{"text": f"t{n}"} for n in range(4)])
+    made(table, tmp_path / "out")
+    content = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()}
+    with pytest.raises(WrongUse, match=r"(?s)made with other settings.*short_side: 512 then, 256 now"):
+        prepare(table, tmp_path / "out", short_side=256)
+    table.write_text(table.read_text().replace("t1", "t one"))
+    with pytest.raises(WrongUse, match="made from another source, or from another state of this one"):
+        prepare(table, tmp_path / "out")
+    assert {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()} == content
+
+
+def test_places_that_cannot_be_meant(tmp_path):
+    table = source(tmp_path / "in", [{"text": "t"}])
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/thesis.tex").write_text("x")
+    with pytest.raises(WrongUse, match="is a folder with other things in it; name a new one"):
+        prepare(table, tmp_path / "full")
+    with pytest.raises(WrongUse, match="is a file; a store is a folder"):
+        prepare(table, tmp_path / "full/thesis.tex")
+    with pytest.raises(WrongUse, match="would lie inside its source"):
+        prepare(tmp_path / "in", tmp_path / "in/store", layout="image_folder")
+    with pytest.raises(CannotDo, match=r"--reports .*none.csv cannot be read: there is no such file"):
+        prepare(table, tmp_path / "out", reports=tmp_path / "none.csv")
+
+
+def test_no_row_kept_is_an_error_that_counts_why_and_leaves_nothing(tmp_path):
+    table = write_csv(tmp_path / "in/t.csv", [{"image": "a.png", "text": "x"}, {"image": "b.png", "text": "y"}])
+    with pytest.raises(CannotDo, match=r"no row is kept: 2 missing"):
+        prepare(table, tmp_path / "out")
+    assert [file.name for file in tmp_path.iterdir()] == ["in"]
+
+
+def test_all_mistakes_of_the_settings_at_once(tmp_path):
+    table = source(tmp_path / "in", [{"text": "t"}])
+    with pytest.raises(WrongUse) as said:
+        prepare(table, tmp_path / "out", overrides=["split=tset", "claen=off", "clean.blank_spread=-1", "clean=maybe"])
+    message = str(said.value)
+    assert message.startswith("4 problems")
+    assert "split: input should be 'train', 'validation' or 'test', got 'tset'" in message
+    assert "claen: unknown key, did you mean 'clean'?" in message
+    assert "clean.blank_spread" in message
+    assert "clean.enabled: input should be a valid boolean" in message
+    with pytest.raises(WrongUse, match=r"(?s)table takes .*colums: no option of table, did you mean 'columns'\?"):
+        prepare(table, tmp_path / "out", overrides=["source.colums=x"])
+    with pytest.raises(WrongUse, match=r"validation=0.6 and test=0.5 are more than all patients"):
+        prepare(table, tmp_path / "out", splits={"validation": 0.6, "test": 0.5})
+    with pytest.raises(WrongUse, match="imprssion"):
+        prepare(table, tmp_path / "out", overrides=["text.sections=[imprssion]"])
+    assert not (tmp_path / "out").exists()
+
+
+# ---- splits --------------------------------------------------------------------------------------------------------
+
+
+def test_a_patient_is_in_one_split_and_stays_there_when_the_source_grows(tmp_path):
+    rows = [{"image": f"{n}.png", "text": "t", "patient_id": f"p{n // 3}"} for n in range(60)]
+    few = made(source(tmp_path / "in", rows[:30]), tmp_path / "few", splits={"validation": 0.3, "test": 0.3})
+    many = made(source(tmp_path / "in", rows[::-1]), tmp_path / "many", splits={"validation": 0.3, "test": 0.3})
+    of_patient = {}
+    for row in many.values():
+        of_patient.setdefault(row["patient_id"], set()).add(row["split"])
+    assert all(len(found) == 1 for found in of_patient.values())
+    assert len(set.union(*of_patient.values())) == 3
+    assert {name: row["split"] for name, row in few.items()} == {name: many[name]["split"] for name in few}
+
+
+def test_given_splits_are_respected_and_a_given_test_set_is_not_added_to(tmp_path):
+    rows = [{"text": "t", "patient_id": f"p{n}", "split": "Test" if n < 5 else ""} for n in range(60)]
+    found = made(source(tmp_path / "in", rows), tmp_path / "out", splits={"validation": 0.3, "test": 0.3})
+    assert {name for name, row in found.items() if row["split"] == "test"} == {f"{n}.png" for n in range(5)}
+    assert {row["split"] for row in found.values()} == {"train", "validation", "test"}
+
+
+def test_a_patient_in_two_given_splits_is_refused_with_the_list(tmp_path):
+    rows = [
+        {"text": "t", "patient_id": f"p{n // 2}", "split": "train" if n % 2 or n > 6 else "test"} for n in range(20)
+    ]
+    with pytest.raises(WrongUse) as said:
+        made(source(tmp_path / "in", rows), tmp_path / "out")
+    assert str(said.value).splitlines() == [
+        "4 problems in the splits that were given; a patient may be in one only",
+        *(f"  patient p{n}: test and train" for n in range(4)),
+    ]
+
+
+def test_a_split_that_is_not_known_is_refused(tmp_path):
+    with pytest.raises(WrongUse, match="splits that are not known here: 'fold3'; known are train"):
+        made(source(tmp_path / "in", [{"text": "t", "split": "fold3"}]), tmp_path / "out")
+
+
+def test_the_same_number_at_two_sites_is_two_patients(tmp_path):
+    rows = [
+        {"text": "t", "patient_id": "007", "site": site, "split": split}
+        for site, split in (("N", "train"), ("S", "test"))
+    ]
+    found = made(source(tmp_path / "in", rows), tmp_path / "out")
+    assert [found[f"{n}.png"]["patient_id"] for n in range(2)] == ["N:007", "S:007"]
+    assert [found[f"{n}.png"]["split"] for n in range(2)] == ["train", "test"]
+
+
+def test_all_in_one_split(tmp_path):
+    rows = [{"text": "t", "split": "train"}] * 5
+    found = made(source(tmp_path / "in", rows), tmp_path / "out", overrides=["split=test"])
+    assert {row["split"] for row in found.values()} == {"test"}
+
+
+def test_a_source_without_patients_says_so_and_one_with_some_keeps_the_rest_in_train(tmp_path, capsys):
+    made(source(tmp_path / "in", [{"text": "t"}] * 3), tmp_path / "out")
+    assert "patients may cross splits" in capsys.readouterr().err
+    assert manifest(tmp_path / "out")["patients_known"] is False
+    rows = [{"text": "t", "patient_id": "p" if n % 2 else ""} for n in range(30)]
+    found = made(source(tmp_path / "in", rows), tmp_path / "known", splits={"validation": 0.4, "test": 0.4})
+    assert {row["split"] for name, row in found.items() if int(name[:-4]) % 2 == 0} == {"train"}
+    assert manifest(tmp_path / "known")["counts"]["patient_missing"] == 15
+    assert found["0.png"]["flags"] == ["patient_missing"]
+    assert found["1.png"]["flags"] == []
+
+
+# ---- text ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_defect_of_text_never_drops_an_image(tmp_path):
+    texts = ["No effusion.", "Replace this - description", "", "nan", "INDICATION: rule out pneumothorax"]
+    table = source(tmp_path / "in", [{"text": text} for text in texts])
+    found = made(table, tmp_path / "out")
+    told = [(found[f"{n}.png"]["text"], found[f"{n}.png"]["report"], found[f"{n}.png"]["flags"]) for n in range(5)]
+    assert told == [
+        ("No effusion.", "No effusion.", []),
+        (None, "Replace this - description", ["text_placeholder"]),
+        (None, None, ["text_missing"]),
+        (None, None, ["text_missing"]),
+        (None, "INDICATION: rule out pneumothorax", ["text_missing"]),
+    ]
+    off = made(table, tmp_path / "off", overrides=["clean=off"])
+    assert off["1.png"]["text"] == "Replace this - description"
+    assert all(row["flags"] == [] for row in off.values())
+
+
+def test_findings_and_impression_are_trained_on_and_the_whole_is_kept(tmp_path):
+    report = "INDICATION: fall.\nFINDINGS: No fracture.\nIMPRESSION: Normal.\nElectronically signed by: Dr. X"
+    table = source(tmp_path / "in", [{"report": report}])
+    row = made(table, tmp_path / "out")["0.png"]
+    assert row["text"] == "No fracture.\nNormal."
+    assert row["report"] == report
+    assert row["sentences"] == ["No fracture.", "Normal."]
+    assert [section["name"] for section in row["sections"]][:3] == ["indication", "findings", "impression"]
+    row = made(table, tmp_path / "short", overrides=["text.sections=[impression]"])["0.png"]
+    assert row["text"] == "Normal."
+    assert manifest(tmp_path / "out")["text"] == {"sections": 1, "rows_with_text": 1}
+
+
+def test_a_text_beside_a_report_is_taken_as_it_is(tmp_path):
+    row = made(source(tmp_path / "in", [{"text": "INDICATION: x", "report": "whole"}]), tmp_path / "out")["0.png"]
+    assert (row["text"], row["report"]) == ("INDICATION: x", "whole")
+    assert manifest(tmp_path / "out")["text"]["given"] == 1
+
+
+# ---- cleaning ------------------------------------------------------------------------------------------------------
+
+
+def alike(tmp_path, rows, second=None):
+    """A table whose rows 0 and 1 are equal pictures, or nearly."""
+    table = source(tmp_path / "in", rows)
+    (second or picture(0)).save(tmp_path / "in/1.png")
+    return table
+
+
+@pytest.mark.parametrize(
+    ("second", "code"), [(picture(0), "duplicate"), (nudged(0), "near_duplicate")], ids=["equal", "nearly"]
+)
+def test_of_two_alike_of_one_patient_one_goes_and_of_two_patients_both_stay_flagged(tmp_path, second, code):
+    one = alike(tmp_path, [{"text": f"t{n}", "patient_id": "p", "study_id": f"s{n}"} for n in range(3)], second)
+    made(one, tmp_path / "one")
+    assert reasons(tmp_path / "one") == {"0.png": None, "1.png": code, "2.png": None}
+    assert pq.read_table(tmp_path / "one/rejected.parquet")["detail"].to_pylist() == ["0.png"]
+    two = alike(tmp_path, [{"text": f"t{n}", "patient_id": f"p{n}", "study_id": f"s{n}"} for n in range(3)], second)
+    found = made(two, tmp_path / "two")
+    assert [found[f"{n}.png"]["flags"] for n in range(3)] == [[code], [code], []]
+    made(two, tmp_path / "off", overrides=[f"clean.{code}s=off"])
+    assert all(row["flags"] == [] for row in rows_of(tmp_path / "off").values())
+
+
+def test_rows_of_one_study_are_no_near_duplicates_but_may_be_the_same_picture(tmp_path):
+    rows = [{"text": f"t{n}", "patient_id": "p", "study_id": "s"} for n in range(3)]
+    made(alike(tmp_path, rows, nudged(0)), tmp_path / "near")
+    assert set(reasons(tmp_path / "near").values()) == {None}
+    made(alike(tmp_path, rows), tmp_path / "same")
+    assert reasons(tmp_path / "same")["1.png"] == "duplicate"
+
+
+def test_alike_hashes_alone_make_no_near_duplicate(tmp_path):
+    rows = [{"text": f"t{n}", "patient_id": "p", "study_id": f"s{n}"} for n in range(2)]
+    table = alike(tmp_path, rows, nudged(0, 60))
+    made(table, tmp_path / "out", overrides=["clean.correlation=0.99999"])
+    assert set(reasons(tmp_path / "out").values()) == {None}
+
+
+def test_where_no_patients_are_known_equal_pictures_are_one_and_near_ones_two(tmp_path):
+    made(alike(tmp_path, [{"text": f"t{n}"} for n in range(3)]), tmp_path / "same")
+    assert reasons(tmp_path / "same") == {"0.png": None, "1.png": "duplicate", "2.png": None}
+    found = made(alike(tmp_path, [{"text": f"t{n}"} for n in range(3)], nudged(0)), tmp_path / "near")
+    assert [found[f"{n}.png"]["flags"] for n in range(3)] == [["near_duplicate"], ["near_duplicate"], []]
+
+
+def test_rows_given_to_evaluation_are_flagged_unless_asked_otherwise_or_unreadable(tmp_path):
+    rows = [{"text": f"t{n}", "patient_id": "p", "study_id": f"s{n}", "split": "test"} for n in range(5)]
+    table = alike(tmp_path, rows)
+    Image.new("L", (40, 40), 3).save(tmp_path / "in/2.png")
+    Image.new("L", (3, 3), 3).save(tmp_path / "in/3.png")
+    (tmp_path / "in/4.png").write_bytes(b"")
+    found = made(table, tmp_path / "out")
+    assert {name: row["flags"] for name, row in found.items()} == {
+        "0.png": [], "1.png": ["duplicate"], "2.png": ["blank"], "3.png": ["too_small"],
+    }  # fmt: skip
+    assert reasons(tmp_path / "out")["4.png"] == "empty"
+    made(table, tmp_path / "drop", overrides=["clean.evaluation=drop"])
+    dropped = reasons(tmp_path / "drop")
+    assert list(dropped.values()) == [None, "duplicate", "blank", "too_small", "empty"]
+    assert any("clean.evaluation=drop" in remark for remark in manifest(tmp_path / "drop")["remarks"])
+    assert manifest(tmp_path / "drop")["source"]["options"]["clean"]["evaluation"] == "drop"
+
+
+def test_cleaning_off_keeps_all_that_can_be_read(tmp_path):
+    table = alike(tmp_path, [{"text": f"t{n}", "patient_id": "p"} for n in range(4)])
+    Image.new("L", (1, 1), 3).save(tmp_path / "in/2.png")
+    (tmp_path / "in/3.png").write_bytes(b"")
+    found = made(table, tmp_path / "out", clean=False)
+    assert reasons(tmp_path / "out") == {"0.png": None, "1.png": None, "2.png": None, "3.png": "empty"}
+    assert all(row["flags"] == [] for row in found.values())
+
+
+def test_a_flat_picture_of_sixteen_bits_is_blank_although_stretching_would_show_noise(tmp_path):
+    table = source(tmp_path / "in", [{"text": "a"}, {"text": "b"}])
+    noise = np.random.default_rng(0).integers(20_000, 20_002, (40, 40)).astype(np.uint16)
+    Image.fromarray(noise).save(tmp_path / "in/1.png")
+    made(table, tmp_path / "out")
+    assert reasons(tmp_path / "out")["1.png"] == "blank"
+
+
+@pytest.mark.parametrize("bits", [0, 3, 4])
+def test_close_pairs_are_those_that_comparing_all_with_all_finds(bits):
+    random = np.random.default_rng(bits)
+    centres = random.integers(0, 2**63, 40, dtype=np.uint64)
+    flips = [sum(1 << int(b) for b in random.choice(64, random.integers(0, 7), replace=False)) for _ in range(200)]
+    hashes = np.array([int(centres[i % 40]) ^ flip for i, flip in enumerate(flips)], dtype=np.uint64)
+    slow = [
+        (i, j) for i in range(200) for j in range(i + 1, 200) if bin(int(hashes[i]) ^ int(hashes[j])).count("1") <= bits
+    ]
+    assert list(close_pairs(hashes, bits)) == slow
+    assert slow
+
+
+# ---- ids -----------------------------------------------------------------------------------------------------------
+
+
+def test_ids_of_tables_stay_as_given_unless_asked_otherwise(tmp_path):
+    rows = [{"text": "t", "patient_id": "patient-0042", "study_id": f"study-{n}"} for n in range(2)]
+    table = source(tmp_path / "in", rows)
+    found = made(table, tmp_path / "given")
+    assert found["0.png"]["patient_id"] == "patient-0042"
+    assert manifest(tmp_path / "given")["ids"] == "given"
+    assert not (tmp_path / "given.key").exists()
+    keyed = made(table, tmp_path / "keyed", overrides=["ids=keyed"])
+    assert manifest(tmp_path / "keyed")["ids"] == "keyed"
+    assert len({row["patient_id"] for row in keyed.values()}) == 1
+    assert len({row["study_id"] for row in keyed.values()}) == 2
+    for file in ("keyed.key", "keyed.sources.private"):
+        assert stat.S_IMODE((tmp_path / file).stat().st_mode) == 0o600
+    told = [json.loads(line) for line in (tmp_path / "keyed.sources.private").read_text().splitlines()]
+    assert {line["path"] for line in told} == {"0.png", "1.png"}
+    assert {line["source_id"] for line in told} == set(keyed)
+    secret = (tmp_path / "keyed.key").read_text().strip()
+    for file in (tmp_path / "keyed").rglob("*"):
+        content = file.read_bytes() if file.is_file() else b""
+        assert not any(word in content for word in (b"patient-0042", b"study-1", b"0.png", secret.encode()))
+
+
+def test_the_same_key_gives_the_same_ids_and_another_one_others(tmp_path):
+    table = source(tmp_path / "in", [{"text": "t", "patient_id": "p"}])
+    (tmp_path / "mine").write_text("a secret of some length")
+    ids = [
+        set(made(table, tmp_path / name, ids="keyed", key=key))
+        for name, key in (("a", tmp_path / "mine"), ("b", tmp_path / "mine"), ("c", None))
+    ]
+    assert ids[0] == ids[1] != ids[2]
+    assert not (tmp_path / "a.key").exists()
+    with pytest.raises(WrongUse, match="was made with another key"):
+        prepare(table, tmp_path / "c", ids="keyed", key=tmp_path / "mine")
+    with pytest.raises(WrongUse, match="no such file; leave it out and"):
+        prepare(table, tmp_path / "d", ids="keyed", key=tmp_path / "none")
+    (tmp_path / "short").write_text("short")
+    with pytest.raises(WrongUse, match="a key has at least 16 bytes, this one 5"):
+        prepare(table, tmp_path / "d", ids="keyed", key=tmp_path / "short")
+
+
+def test_quiet_is_quiet(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(console, "quiet", True)
+    made(source(tmp_path / "in", [{"text": "t"}]), tmp_path / "out")
+    told = capsys.readouterr()
+    assert told.out == told.err == ""

@@ -1,0 +1,145 @@
+import json
+
+import pytest
+
+from mmssl.data import tables
+from mmssl.errors import WrongUse
+from mmssl.prepare import join
+from mmssl.prepare.settings import Join
+from mmssl.types import Picture, Study
+from tests.preparing import write_csv
+
+DEFAULT = Join()
+
+
+def study(number, **keys):
+    return Study(f"s{number}", f"p{number}", (Picture(f"{number}.dcm", None),), keys=keys)
+
+
+def joined(tmp_path, studies, rows, settings=DEFAULT):
+    """[report of each study], and the counts."""
+    file = write_csv(tmp_path / "reports.csv", rows)
+    found, told = join.with_reports(studies, file, settings)
+    counts = told.counts(file)
+    json.dumps(counts)
+    return [one.report for one in found], counts, found
+
+
+def test_keys_are_text_and_leading_zeros_count(tmp_path):
+    studies = [study(n, AccessionNumber=key) for n, key in enumerate(("0042", "42", "042"))]
+    rows = [{"AccessionNumber": " 0042 ", "report": "a"}, {"AccessionNumber": "42", "report": "b"}]
+    reports, counts, _ = joined(tmp_path, studies, rows)
+    assert reports == ["a", "b", None]
+    assert counts == {
+        "file": "reports.csv",
+        "key": "AccessionNumber",
+        "lines": {"matched": 2},
+        "studies": {"matched": 2, "unmatched": 1},
+        "images": {"matched": 2, "unmatched": 1},
+    }
+
+
+def test_different_reports_of_one_key_are_ambiguous_and_equal_ones_are_one(tmp_path):
+    studies = [study(n, AccessionNumber=str(n)) for n in range(3)]
+    rows = [
+        {"AccessionNumber": "0", "report": "a"},
+        {"AccessionNumber": "0", "report": "b"},
+        {"AccessionNumber": "1", "report": "same"},
+        {"AccessionNumber": "1", "report": "same"},
+        {"AccessionNumber": "2", "report": "c"},
+        {"AccessionNumber": "9", "report": "nobody's"},
+        {"AccessionNumber": "", "report": "without a key"},
+        {"AccessionNumber": "2", "report": " "},
+    ]
+    reports, counts, found = joined(tmp_path, studies, rows)
+    assert reports == [None, "same", "c"]
+    assert found[0].columns["flags"] == ["report_ambiguous"]
+    assert counts["lines"] == {"ambiguous": 2, "matched": 3, "unmatched": 1, "without_key": 1, "without_text": 1}
+    assert sum(counts["lines"].values()) == len(rows)
+    assert counts["studies"] == {"ambiguous": 1, "matched": 2}
+
+
+def test_a_patients_one_report_belongs_to_none_of_two_studies(tmp_path):
+    studies = [study(0, PatientID="A"), study(1, PatientID="A"), study(2, PatientID="B")]
+    rows = [{"PatientID": "A", "report": "a"}, {"PatientID": "B", "report": "b"}]
+    reports, counts, _ = joined(tmp_path, studies, rows)
+    assert reports == [None, None, "b"]
+    assert counts["studies"] == {"ambiguous": 2, "matched": 1}
+    # an order may well be of two studies, which one report describes
+    studies = [study(0, AccessionNumber="A"), study(1, AccessionNumber="A")]
+    assert joined(tmp_path, studies, [{"AccessionNumber": "A", "report": "a"}])[0] == ["a", "a"]
+
+
+def test_the_most_particular_key_that_matches_anything_is_taken(tmp_path):
+    studies = [study(0, AccessionNumber="1", PatientID="A"), study(1, AccessionNumber="2", PatientID="A")]
+    rows = [
+        {"PatientID": "A", "AccessionNumber": "1", "study_uid": "other", "report": "a"},
+        {"PatientID": "A", "AccessionNumber": "3", "study_uid": "other", "report": "b"},
+    ]
+    reports, counts, _ = joined(tmp_path, studies, rows)
+    assert reports == ["a", None]
+    assert counts["key"] == "AccessionNumber"
+    assert joined(tmp_path, studies, rows, Join(key="PatientID"))[1]["key"] == "PatientID"
+
+
+def test_keys_that_match_nothing_are_said_without_telling_them(tmp_path):
+    studies = [study(0, AccessionNumber="ACC-0042", PatientID="P7")]
+    rows = [{"AccessionNumber": "42", "PatientID": "7", "report": "a"}]
+    with pytest.raises(WrongUse) as said:
+        joined(tmp_path, studies, rows)
+    assert str(said.value) == (
+        "no report of reports.csv belongs to any image: its keys match nothing\n"
+        "  AccessionNumber: 1 in the table like 99, 1 with the images like AAA-9999\n"
+        "  PatientID: 1 in the table like 9, 1 with the images like A9\n"
+        "(shapes of keys: A stands for a letter, 9 for a digit; keys are text, so 0042 is not 42)"
+    )
+    with pytest.raises(
+        WrongUse, match="has no column AccessionNumber or StudyInstanceUID or PatientID to join reports by"
+    ):
+        joined(tmp_path, studies, [{"number": "42", "report": "a"}])
+
+
+def test_where_the_report_stands(tmp_path):
+    studies = [study(0, PatientID="A")]
+    assert joined(tmp_path, studies, [{"PatientID": "A", "Text": "a"}])[0] == ["a"]
+    rows = [{"PatientID": "A", "findings": "No mass.", "impression": "Normal."}]
+    assert joined(tmp_path, studies, rows)[0] == ["FINDINGS: No mass.\nIMPRESSION: Normal."]
+    assert joined(tmp_path, studies, [{"PatientID": "A", "befund": "x"}], Join(text="befund"))[0] == ["x"]
+    with pytest.raises(
+        WrongUse, match=r"has no column with reports, say report; there are PatientID, befund; name it with"
+    ):
+        joined(tmp_path, studies, [{"PatientID": "A", "befund": "x"}])
+    with pytest.raises(WrongUse, match=r"join.text=befnd: .* has no such column, did you mean 'befund'\?"):
+        joined(tmp_path, studies, [{"PatientID": "A", "befund": "x"}], Join(text="befnd"))
+
+
+def test_a_table_fills_what_the_images_leave_open_and_nothing_else(tmp_path):
+    known = Study("s", "p", (Picture("x", None),), columns={"sex": "F", "age": None}, keys={"PatientID": "A"})
+    rows = [{"PatientID": "A", "report": "a", "sex": "M", "age": "061Y", "date": "2024-02-03", "name": "Doe"}]
+    columns = joined(tmp_path, [known], rows)[2][0].columns
+    assert columns["sex"] == "F"
+    assert columns["age"] == 61
+    assert columns["study_datetime"] == tables.own("study_datetime", "2024-02-03")
+    assert "Doe" not in columns.values()
+
+
+def test_labels_keep_their_types_and_hold_for_all_studies_of_a_patient(tmp_path):
+    studies = [study(0, PatientID="A"), study(1, PatientID="A"), study(2, PatientID="B"), study(3, PatientID="C")]
+    rows = [
+        {"PatientID": "A", "truth": "Edema|Left Effusion", "Edema": "1", "grade": "mild", "label_x": "0.5"},
+        {"PatientID": "B", "truth": "", "Edema": "-1", "grade": "", "label_x": ""},
+    ]
+    found, told = join.with_labels(studies, write_csv(tmp_path / "truth.csv", rows), DEFAULT)
+    assert [one.columns for one in found] == [
+        {"label_truth": ["Edema", "Left Effusion"], "label_Edema": 1, "label_grade": "mild", "label_x": 0.5},
+        {"label_truth": ["Edema", "Left Effusion"], "label_Edema": 1, "label_grade": "mild", "label_x": 0.5},
+        {"label_truth": [], "label_Edema": -1, "label_grade": None, "label_x": None},
+        {"label_truth": None, "label_Edema": None, "label_grade": None, "label_x": None},
+    ]
+    assert told.studies == {"matched": 3, "unmatched": 1}
+    rows.append({**rows[0], "Edema": "0"})
+    found, told = join.with_labels(studies, write_csv(tmp_path / "truth.csv", rows), DEFAULT)
+    assert found[0].columns["label_Edema"] is None
+    assert told.studies == {"ambiguous": 2, "matched": 1, "unmatched": 1}
+    with pytest.raises(WrongUse, match="has no labels: its columns are PatientID"):
+        join.with_labels(studies, write_csv(tmp_path / "truth.csv", [{"PatientID": "A"}]), DEFAULT)

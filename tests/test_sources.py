@@ -1,0 +1,213 @@
+import io
+import shutil
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mmssl import plugins
+from mmssl.errors import CannotDo, WrongUse
+from mmssl.prepare.job import prepare
+from tests.preparing import made, picture, pictures, reasons, rows_of, write_csv, write_jsonl
+
+CAPTIONS = [f"caption {number}" for number in range(6)]
+
+
+def encoded(seed):
+    held = io.BytesIO()
+    picture(seed).save(held, "PNG")
+    return held.getvalue()
+
+
+def recognised(path):
+    return [name for name in plugins.names("sources") if plugins.find("sources", name).recognises(path)]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    pictures(tmp_path / "in", [f"{number}.png" for number in range(6)])
+    return tmp_path / "in"
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "parquet"])
+def test_a_table_of_any_kind_gives_the_same_rows(folder, tmp_path, kind):
+    rows = [{"image": f"{n}.png", "text": CAPTIONS[n], "patient_id": f"00{n}", "age": str(n)} for n in range(6)]
+    table = folder / f"t.{kind}"
+    if kind == "jsonl":
+        write_jsonl(table, rows)
+    elif kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), table)
+    else:
+        write_csv(table, rows, "\t" if kind == "tsv" else ",")
+    assert recognised(table) == ["table"]
+    found = made(table, tmp_path / "out")
+    told = {row["source_id"]: (row["text"], row["patient_id"], row["age"]) for row in found.values()}
+    assert told == {f"{n}.png": (CAPTIONS[n], f"00{n}", float(n)) for n in range(6)}
+
+
+def test_columns_of_a_table_that_are_not_ours_keep_their_names_and_those_that_meet_ours_do_not(folder, tmp_path):
+    rows = [
+        {"image": f"{n}.png", "text": "t", "findings": "mass", "sections": "s", "flags": "f", "body_region": "Head",
+         "severity": f"{n}.5", "score": n, "grade": n, "label_truth": "A|B" if n else "", "case_number": f"{n:03d}",
+         "row": n}
+        for n in range(6)
+    ]  # fmt: skip
+    row = made(write_csv(folder / "t.csv", rows), tmp_path / "out")["0.png"]
+    assert row["findings"] is None
+    assert (row["source_findings"], row["source_sections"], row["source_flags"]) == ("mass", "s", "f")
+    assert (row["body_region"], row["severity"], row["grade"], row["case_number"]) == ("Head", 0.5, 0, "000")
+    assert row["label_truth"] == []
+    assert rows_of(tmp_path / "out")["1.png"]["label_truth"] == ["A", "B"]
+    assert (row["source_row"], row["source_score"]) == (0, 0)  # what a selection and an answer of search add
+    assert row["flags"] == []
+
+
+def test_columns_can_be_mapped_and_images_lie_elsewhere(folder, tmp_path):
+    rows = [{"file": f"{n}.png", "caption": CAPTIONS[n], "text": "other", "who": f"p{n}"} for n in range(6)]
+    table = write_csv(tmp_path / "tables/t.csv", rows)
+    overrides = ["columns.image=file", "columns.text=caption", "columns.patient_id=who", f"source.root={folder}"]
+    found = made(table, tmp_path / "out", overrides=overrides)
+    assert found["3.png"]["text"] == "caption 3"
+    assert found["3.png"]["patient_id"] == "p3"
+    assert found["3.png"]["source_text"] == "other"
+
+
+def test_a_parquet_table_may_hold_the_images(tmp_path):
+    rows = [{"image": {"bytes": encoded(n), "path": f"{n}.png"}, "text": CAPTIONS[n]} for n in range(5)]
+    rows.append({"image": None, "text": "gone"})
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet", row_group_size=2)
+    found = made(tmp_path / "t.parquet", tmp_path / "out")
+    assert {name: row["text"] for name, row in found.items()} == {f"{n}.png": CAPTIONS[n] for n in range(5)}
+    assert reasons(tmp_path / "out")["row 6"] == "missing"
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+def test_an_image_folder_with_metadata(folder, tmp_path, kind):
+    rows = [{"file_name": f"{n}.png", "text": CAPTIONS[n]} for n in range(5)] + [{"file_name": "x.png", "text": "gone"}]
+    (write_csv if kind == "csv" else write_jsonl)(folder / f"metadata.{kind}", rows)
+    (folder / "notes.txt").write_text("by hand")
+    assert recognised(folder) == ["image_folder"]
+    found = made(folder, tmp_path / "out")
+    assert {name: row["text"] for name, row in found.items()} == {f"{n}.png": CAPTIONS[n] for n in range(5)} | {
+        "5.png": None
+    }
+    assert found["5.png"]["flags"] == ["not_in_metadata", "text_missing"]
+    assert reasons(tmp_path / "out") == {f"{n}.png": None for n in range(6)} | {
+        "x.png": "missing",
+        "notes.txt": "not_an_image",
+    }
+
+
+def test_an_image_folder_with_splits(tmp_path):
+    for number, split in enumerate(("train", "val", "test")):
+        pictures(tmp_path / "in" / split, ["a.png"])
+        picture(number).save(tmp_path / "in" / split / "a.png")
+        write_csv(tmp_path / "in" / split / "metadata.csv", [{"file_name": "a.png", "text": f"film of {split}"}])
+    found = made(tmp_path / "in", tmp_path / "out")
+    assert {name: (row["split"], row["text"]) for name, row in found.items()} == {
+        "train/a.png": ("train", "film of train"), "val/a.png": ("validation", "film of val"),
+        "test/a.png": ("test", "film of test"),
+    }  # fmt: skip
+
+
+def test_a_folder_of_classes_has_labels(tmp_path):
+    for number, name in enumerate(("CXR", "Hand")):
+        (tmp_path / "in" / name).mkdir(parents=True)
+        picture(number).save(tmp_path / "in" / name / "1.png")
+    assert recognised(tmp_path / "in") == ["image_folder"]
+    found = made(tmp_path / "in", tmp_path / "out")
+    assert {row["label"] for row in found.values()} == {"CXR", "Hand"}
+
+
+def saved(tmp_path, **more):
+    features = datasets.Features(
+        {"image": datasets.Image(), "text": datasets.Value("string"), "kind": datasets.ClassLabel(names=["CT", "MR"])}
+    )
+    rows = {"image": [picture(n) for n in range(6)], "text": CAPTIONS, "kind": [0, 1, 0, 1, 0, 1]}
+    return datasets.Dataset.from_dict(rows, features=features)
+
+
+def test_a_data_set_saved_to_disk(tmp_path):
+    saved(tmp_path).save_to_disk(tmp_path / "in")
+    assert recognised(tmp_path / "in") == ["hf_dataset"]
+    found = made(tmp_path / "in", tmp_path / "out", layout=None)
+    assert {(row["text"], row["kind"]) for row in found.values()} == {
+        (CAPTIONS[n], ["CT", "MR"][n % 2]) for n in range(6)
+    }
+    assert {row["width"] for row in found.values()} == {48}
+
+
+def test_a_data_set_with_splits_saved_to_disk(tmp_path):
+    whole = saved(tmp_path)
+    parts = {"train": whole.select(range(3)), "validation": whole.select([3]), "test": whole.select([4, 5])}
+    datasets.DatasetDict(parts).save_to_disk(tmp_path / "in")
+    found = made(tmp_path / "in", tmp_path / "out")
+    assert sorted((row["text"], row["split"]) for row in found.values()) == list(
+        zip(CAPTIONS, ["train"] * 3 + ["validation"] + ["test"] * 2, strict=True)
+    )
+    (tmp_path / "in/test/data-00000-of-00001.arrow").unlink()
+    with pytest.raises(CannotDo, match=r"test is incomplete: data-00000-of-00001.arrow is missing"):
+        prepare(tmp_path / "in", tmp_path / "other")
+
+
+def test_a_data_set_in_parquet_as_on_the_hub(tmp_path):
+    (tmp_path / "in/data").mkdir(parents=True)
+    whole = saved(tmp_path).rename_column("image", "scan")
+    whole.select(range(4)).to_parquet(tmp_path / "in/data/train-00000-of-00001.parquet")
+    whole.select(range(4, 6)).to_parquet(tmp_path / "in/data/test-00000-of-00001.parquet")
+    assert recognised(tmp_path / "in") == ["hf_dataset"]
+    found = made(tmp_path / "in", tmp_path / "out")  # the only column with images is `scan`
+    assert [row["split"] for row in found.values()].count("test") == 2
+    assert {row["kind"] for row in found.values()} == {"CT", "MR"}
+
+
+def test_a_data_set_that_is_all_train_is_divided(tmp_path):
+    (tmp_path / "in").mkdir()
+    rows = [{"image": encoded(n), "text": "t"} for n in range(30)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "in/train-00000-of-00001.parquet")
+    found = made(tmp_path / "in", tmp_path / "out", splits={"validation": 0.3, "test": 0.3})
+    assert {row["split"] for row in found.values()} == {"train", "validation", "test"}
+
+
+def medpix(folder, cases):
+    """A folder as MedPix lies there; cases: [(case, split, caption)]."""
+    pictures(folder / "images", [f"{n}.jpg" for n in range(len(cases))])
+    rows = [
+        {"image": f"images/{n}.jpg", "split": split, "case_id": case, "caption": caption, "findings": "f",
+         "modality": "CT", "plane": "Axial", "location": "Chest", "body_region": "Thorax", "age": "61", "sex": "female"}
+        for n, (case, split, caption) in enumerate(cases)
+    ]  # fmt: skip
+    write_jsonl(folder / "pairs.jsonl", rows)
+    return folder
+
+
+def test_medpix_as_it_lies_there(tmp_path):
+    cases = [(f"M{n // 2}", "train", f"caption {n}\nand more") for n in range(60)]
+    cases += [("D1", "dev", "Replace this - DESCRIPTION OF THE IMAGE OR FINDINGS."), ("D1", "dev", "seen")]
+    folder = medpix(tmp_path / "in", cases)
+    assert recognised(folder) == ["medpix"]
+    found = made(folder, tmp_path / "out")
+    first = found["images/0.jpg"]
+    assert first["text"] == "CT Axial Chest. caption 0\nand more"
+    assert (first["sex"], first["age"], first["patient_id"], first["source_findings"]) == ("F", 61, "M0", "f")
+    assert first["body_region"] == "Thorax"
+    assert {row["split"] for row in found.values() if row["patient_id"].startswith("M")} == {"train", "validation"}
+    assert [row["split"] for row in found.values() if row["patient_id"] == "D1"] == ["test", "test"]
+    empty = found["images/60.jpg"]
+    assert (empty["text"], empty["flags"]) == (None, ["text_placeholder"])
+    assert empty["report"].startswith("Replace this")
+
+
+def test_a_source_of_no_known_kind(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in/a.docx").write_text("x")
+    with pytest.raises(
+        WrongUse, match=r"is of no kind that is recognised; name its kind with --layout, one of dicom_tree"
+    ):
+        prepare(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(WrongUse, match="no such part in sources: 'tabel', did you mean 'table'"):
+        prepare(tmp_path / "in", tmp_path / "out", layout="tabel")
+    with pytest.raises(CannotDo, match="cannot be read: there is no such file or folder"):
+        prepare(tmp_path / "none.csv", tmp_path / "out")
+    shutil.rmtree(tmp_path / "in")

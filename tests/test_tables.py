@@ -1,0 +1,148 @@
+import pytest
+
+from mmssl.data import tables
+from mmssl.errors import CannotDo, WrongUse
+from tests.preparing import write_jsonl
+
+
+def table(tmp_path, text, name="t.csv", **options):
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return tables.read(tmp_path / name, **options)
+
+
+def test_cells_of_a_csv_stay_text(tmp_path):
+    read = table(tmp_path, 'id,n\n007,1e5\n" 42 ","a\nb"\n')
+    assert read.rows == [{"id": "007", "n": "1e5"}, {"id": " 42 ", "n": "a\nb"}]
+    assert read.lines == [2, 3]
+
+
+def test_a_byte_order_mark_and_tabs(tmp_path):
+    assert table(tmp_path, b"\xef\xbb\xbfimage\ttext\nx.png\ta, b\n", "t.tsv").rows == [
+        {"image": "x.png", "text": "a, b"}
+    ]
+
+
+def test_lines_that_are_no_rows_are_kept_apart(tmp_path):
+    read = table(tmp_path, "a,b\n1,2\n3\n\n4,5,6\n7,8\n")
+    assert [row["a"] for row in read.rows] == ["1", "7"]
+    assert read.bad == [(3, "bad_row"), (5, "bad_row")]
+    lines = table(tmp_path, '{"a": 1}\nnothing\n[1]\n\n{"b": null}\n', "t.jsonl")
+    assert lines.rows == [{"a": 1}, {"b": None}]
+    assert lines.columns == ["a", "b"]
+    assert lines.bad == [(2, "bad_row"), (3, "bad_row")]
+
+
+def test_a_wrong_encoding_is_said_with_its_place_and_can_be_named(tmp_path):
+    text = "image,text\nx.png,\u00f6dem\n".encode("latin-1")
+    with pytest.raises(CannotDo) as said:
+        table(tmp_path, text)
+    assert str(said.value) == (
+        f"{tmp_path}/t.csv is not utf-8: line 2 has the byte 0xf6; save it as UTF-8, or name its encoding, "
+        "say encoding=latin-1"
+    )
+    assert table(tmp_path, text, encoding="latin-1").rows == [{"image": "x.png", "text": "\u00f6dem"}]
+    with pytest.raises(WrongUse, match="encoding=latin1000: no such encoding"):
+        table(tmp_path, text, encoding="latin1000")
+
+
+def test_what_is_no_table(tmp_path):
+    with pytest.raises(WrongUse, match="is empty: the first line of a table names its columns"):
+        table(tmp_path, "")
+    with pytest.raises(WrongUse, match="has columns of the same name: a"):
+        table(tmp_path, "a,b,a\n")
+    with pytest.raises(WrongUse, match=r"is no table; a table ends in .csv, .tsv, .jsonl, .parquet"):
+        tables.read(tmp_path / "t.xlsx")
+    with pytest.raises(CannotDo, match="cannot be read: No such file or directory"):
+        tables.read(tmp_path / "none.csv")
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 and nothing")
+    with pytest.raises(CannotDo, match="cannot be read as Parquet"):
+        tables.read(tmp_path / "bad.parquet")
+
+
+def test_which_column_means_what():
+    columns = ["image", "caption", "sex", "text"]
+    assert tables.mapping(columns, {"text": "caption"}) == {"image": "image", "sex": "sex", "text": "caption"}
+    assert tables.mapping(["file_name", "image"], {}, image="file_name")["image"] == "file_name"
+
+
+def test_every_mistake_of_a_mapping_is_said_at_once():
+    with pytest.raises(WrongUse) as said:
+        tables.mapping(["img", "caption"], {"txt": "caption", "report": "captoin"}, name="t.csv")
+    message = str(said.value)
+    assert "columns.txt=caption: txt is nothing that a column can be, did you mean 'text'?" in message
+    assert "columns.report=captoin: t.csv has no column 'captoin', did you mean 'caption'?" in message
+    assert "t.csv has no column 'image', which names the picture of each row" in message
+    assert "say which one it is: columns.image=NAME" in message
+
+
+def test_cells_of_our_own_columns():
+    ages = {
+        "60": 60,
+        "060Y": 60,
+        "6 months": 0.5,
+        "018M": 1.5,
+        "2.5": 2.5,
+        "old": None,
+        "-3": None,
+        "": None,
+        "nan": None,
+    }
+    assert {age: tables.own("age", age) for age in ages} == ages
+    assert [tables.own("sex", sex) for sex in ("male", "F", "Other", "N/A", "unknown")] == [
+        "M",
+        "F",
+        "Other",
+        None,
+        None,
+    ]
+    assert str(tables.own("study_datetime", "2024/03/01 10:20")) == "2024-03-01 10:20:00"
+    assert tables.own("study_datetime", "yesterday") is None
+    assert tables.own("split", "Dev") == "validation"
+
+
+def test_a_column_has_one_type():
+    assert tables.typed(["1", "-1", "", None]) == [1, -1, None, None]
+    assert tables.typed(["0.5", "1"]) == [0.5, 1]
+    assert tables.typed(["001", "2"]) == ["001", "2"]
+    assert tables.typed([True, False, None]) == [1, 0, None]
+    assert tables.typed(["a|b", "", None], lists=True) == [["a", "b"], [], None]
+    assert tables.typed(["a|b", "c"]) == ["a|b", "c"]
+    assert tables.typed([["a"], ["b", " c "]]) == [["a"], ["b", "c"]]
+    assert tables.typed([{"x": 1}, "y"]) == ['{"x": 1}', "y"]
+
+
+def test_keys_are_trimmed_text_and_found_however_they_are_spelt():
+    assert [tables.key(value) for value in (" 0042 ", 42, 42.0, "NaN", None)] == ["0042", "42", "42", None, None]
+    assert tables.key_columns(["Study_Instance_UID", "patient id", "accession_number"]) == {
+        "AccessionNumber": "accession_number",
+        "StudyInstanceUID": "Study_Instance_UID",
+        "PatientID": "patient id",
+    }
+
+
+def test_rows_are_studies_by_site_patient_and_study(tmp_path):
+    rows = [
+        {"image": "a", "site": "N", "patient_id": "1", "study_id": "7"},
+        {"image": "b", "site": "S", "patient_id": "1", "study_id": "7"},
+        {"image": "c", "site": "N", "patient_id": "1", "study_id": "7"},
+        {"image": "d", "site": "N", "patient_id": "1"},
+    ]
+    read = tables.read(write_jsonl(tmp_path / "t.jsonl", rows))
+    found = tables.studies(read, tables.mapping(read.columns, {}), lambda number, image: (tmp_path / image, None))
+    assert [[picture.source_id for picture in study.pictures] for study in found] == [["a", "c"], ["b"], ["d"]]
+    assert [study.study_id for study in found] == ["7", "7", "d"]
+
+
+def test_names_of_rows_are_unique_and_doubled_ids_are_rejected(tmp_path):
+    rows = [
+        {"image": "x", "id": "1"},
+        {"image": "y", "id": "1"},
+        {"image": "z", "id": ""},
+        {"image": "z"},
+        {"image": ""},
+    ]
+    read = tables.read(write_jsonl(tmp_path / "t.jsonl", rows))
+    found = tables.studies(read, tables.mapping(read.columns, {}), lambda number, image: (None, None))
+    assert {p.source_id: p.reason for study in found for p in study.pictures} == {
+        "1": None, "1#2": "duplicate_id", "z": None, "z#2": None, "row 5": None,
+    }  # fmt: skip

@@ -145,6 +145,17 @@ def test_a_whole_factor_is_averaged():
     np.testing.assert_allclose(small, array.reshape(512, 2, 512, 2).mean(axis=(1, 3)), atol=1)
 
 
+@pytest.mark.parametrize("height", [1024, 1300, 700])
+def test_sixteen_bits_are_made_smaller_as_eight_are(height):
+    """Found on real MR slices of 1,024 pixels: Pillow averages no 16-bit pictures."""
+    array = np.add.outer(np.arange(height), np.arange(height)).astype(np.uint16) * 20
+    kept = images.standardise(images.sixteen(array, images.HU))
+    small = Image.open(io.BytesIO(kept.bytes))
+    assert (kept.width, kept.height, kept.bits, small.info["intensity"]) == (512, 512, 16, images.HU)
+    centres = (np.arange(512) + 0.5) * height / 512 - 0.5
+    np.testing.assert_allclose(np.asarray(small)[9:-9, 9:-9], 20 * np.add.outer(centres, centres)[9:-9, 9:-9], atol=12)
+
+
 def test_one_pixel():
     kept = stored(encode(Image.new("L", (1, 1), 77), "PNG"))
     assert (kept.width, kept.height) == (1, 1)

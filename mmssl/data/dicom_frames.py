@@ -32,7 +32,10 @@ DECODERS: dict[str, tuple[str, ...]] = {
     "1.2.840.10008.1.2.4.70": ("gdcm",),
     "1.2.840.10008.1.2.4.80": ("pyjpegls",),  # JPEG-LS: 8.1; gdcm 5.1
     "1.2.840.10008.1.2.4.81": ("pyjpegls",),
-    "1.2.840.10008.1.2.4.90": ("pylibjpeg", "pillow"),  # JPEG 2000: 1.3 and 1.3; gdcm, 1.2, ends the process on some broken files
+    "1.2.840.10008.1.2.4.90": (
+        "pylibjpeg",
+        "pillow",
+    ),  # JPEG 2000: 1.3 and 1.3; gdcm, 1.2, ends the process on some broken files
     "1.2.840.10008.1.2.4.91": ("pylibjpeg", "pillow"),
     "1.2.840.10008.1.2.4.201": ("pylibjpeg",),  # high-throughput JPEG 2000
     "1.2.840.10008.1.2.4.202": ("pylibjpeg",),
@@ -91,14 +94,17 @@ def _syntax(dataset: Dataset) -> str:
     meta = dataset.file_meta
     if "TransferSyntaxUID" in meta:
         return str(meta.TransferSyntaxUID)
+    from pydicom.uid import UID
+
     implicit, little = dataset.original_encoding
-    meta.TransferSyntaxUID = NATIVE[0] if implicit else NATIVE[1] if little else NATIVE[3]
-    return str(meta.TransferSyntaxUID)
+    syntax = NATIVE[0] if implicit else NATIVE[1] if little else NATIVE[3]
+    meta.TransferSyntaxUID = UID(syntax)
+    return syntax
 
 
 def _decode_one(dataset: Dataset, frame: int, syntax: str) -> tuple[np.ndarray, str]:
     """One frame, by the first decoder that can."""
-    from pydicom.pixels import get_decoder
+    from pydicom.pixels.decoders.base import get_decoder
 
     if syntax in _ENDED and b"\xff\xd9" not in _encoded(dataset, frame)[-64:]:
         raise Unreadable("truncated")  # some decoders would fill up what is missing
@@ -330,7 +336,8 @@ def _black_padding(grey: np.ndarray, values: np.ndarray, padding: tuple[float, f
         return grey
     from scipy import ndimage
 
-    labels, _ = ndimage.label(outside)
+    labels = np.empty(outside.shape, np.int32)
+    ndimage.label(outside, output=labels)
     edges = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     return np.where(np.isin(labels, edges[edges > 0]), 0, grey).astype(np.uint8)
 
@@ -338,7 +345,7 @@ def _black_padding(grey: np.ndarray, values: np.ndarray, padding: tuple[float, f
 def _colour(dataset: Dataset, values: np.ndarray, photometric: str) -> np.ndarray:
     """[H, W, 3] uint8, RGB."""
     if photometric == "PALETTE COLOR":
-        from pydicom.pixels import apply_color_lut
+        from pydicom.pixels.processing import apply_color_lut
 
         try:
             values = apply_color_lut(values, dataset)[..., :3]

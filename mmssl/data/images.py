@@ -155,16 +155,16 @@ def standardise(image: Image.Image, *, short_side: int = 512) -> Stored:
     Raises:
         Unreadable: `decode_failed`, where the picture is of a kind that cannot be converted.
     """
-    encoded = vars(image).get(_ENCODED)
+    encoded: bytes | None = vars(image).get(_ENCODED)
     plain = plain_mode(image)
     digest = hashlib.sha256(f"{plain.mode} {plain.width}x{plain.height} ".encode())
     digest.update(plain.tobytes())
     small = shrink(plain, short_side)
     colour = is_colour(small)
     deep = small.mode == "I;16"
-    keep = encoded is not None and small is image and not deep and _is_plain_file(image, encoded)
+    fits = small is image and not deep
     lossless = image.format in _LOSSLESS and small is plain
-    if keep:
+    if encoded is not None and fits and _is_plain_file(image, encoded):
         data, kind = encoded, str(image.format)
     elif deep or lossless:
         data, kind = _png(small), "PNG"
@@ -179,7 +179,7 @@ def standardise(image: Image.Image, *, short_side: int = 512) -> Stored:
         phash=_phash(view8(small, None)),
         format=kind,
         bits=16 if deep else 8,
-        kept=keep,
+        kept=data is encoded,
         scale=_scale(small),
     )
 
@@ -327,7 +327,7 @@ def sixteen(values: np.ndarray, unit: str = AS_GIVEN) -> Image.Image:
     import numpy as np
     from PIL import Image
 
-    info = {UNIT: unit}
+    info: dict[str | tuple[int, int], Any] = {UNIT: unit}
     if values.dtype != np.uint16:
         wide = values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
         finite = np.isfinite(wide)

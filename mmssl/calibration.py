@@ -46,7 +46,7 @@ class Calibration:
     fitted_on: dict[str, Any] = field(default_factory=dict)
     """Store, split and rows of the fit."""
     results: dict[str, Any] = field(default_factory=dict)
-    """ECE and NLL before and after, on the rows of the fit."""
+    """ECE of each label and mean negative log likelihood before and after, on the rows of the fit."""
 
     def of_labels(self, margins: Floats, names: tuple[str, ...]) -> Floats:
         """Calibrated probabilities of cos⁺ - cos⁻, [N, L]; NaN for labels that stayed uncalibrated."""
@@ -125,11 +125,22 @@ def softmax(z: Floats) -> Floats:
     return e / e.sum(axis=-1, keepdims=True)
 
 
-def at_bound(scale: float) -> str | None:
-    """What it means when the fit ended at a bound of the scale."""
+def log_loss(probability: Floats, truth: NDArray[Any]) -> float:
+    """Mean negative log likelihood of labels ([N, L], NaN left out) or of classes ([N] numbers, -1 left out)."""
+    if truth.ndim == 1:
+        rows = np.flatnonzero(truth >= 0)
+        likelihood = probability[rows, truth[rows].astype(np.int64)]
+    else:
+        known = ~np.isnan(truth) & ~np.isnan(probability)
+        likelihood = np.where(truth == 1, probability, 1 - probability)[known]
+    return float(-np.log(np.maximum(likelihood, 1e-300)).mean())
+
+
+def remark(scale: float, loss: float) -> str | None:
+    """What there is to say of a fit with this scale and this mean negative log likelihood."""
     if scale <= SCALES[0] * 1.001:
         return "the similarities tell nothing about these labels: calibrated probabilities are close to the prevalence"
-    if scale >= SCALES[1] * 0.999:
+    if loss < 1e-3:
         return "the labels are perfectly separated on these rows: calibrated probabilities are close to 0 and 1"
     return None
 

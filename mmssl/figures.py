@@ -89,7 +89,9 @@ def reliability_diagram(curves: Sequence[Bins], *, format: Format = "svg") -> by
         )
     _square(axes, "probability said", "share that is so")
     if curves:
-        axes.legend(loc="upper left", fontsize=8, frameon=False)
+        axes.legend(
+            loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(curves), fontsize=8, frameon=False, markerscale=0.6
+        )
     return _bytes(figure, format)
 
 

@@ -47,28 +47,42 @@ def ranked(truth: ArrayLike, score: ArrayLike) -> Statistic:
     y, s = _known(truth, score)
     falling = np.argsort(-s, kind="stable")
     order, positive = y.index[falling], y.positive[falling]
-    starts = np.flatnonzero(np.diff(s[falling], prepend=np.inf) != 0)  # the first row of each distinct score
+    starts, with_positives = _runs(s[falling], positive)
+    first_positive = np.searchsorted(np.flatnonzero(positive), starts[with_positives])
 
     def statistic(weights: Floats) -> Floats:
         if len(order) == 0:
             return np.full((len(weights), 2), np.nan)
-        w = weights[:, order]
-        positives, everyone = w * positive, w
-        if len(starts) < len(order):
-            positives = np.add.reduceat(positives, starts, axis=1)
-            everyone = np.add.reduceat(everyone, starts, axis=1)
+        everyone = np.add.reduceat(weights[:, order], starts, axis=1)  # [K, R] for R runs of rows
+        positives = np.zeros_like(everyone)
+        if len(first_positive):
+            positives[:, with_positives] = np.add.reduceat(weights[:, order[positive]], first_positive, axis=1)
         true_positives, negatives = np.cumsum(positives, axis=1), everyone - positives
         taken = np.cumsum(everyone, axis=1)
         p = true_positives[:, -1]
         n = taken[:, -1] - p
-        above = np.einsum("kg,kg->k", negatives, true_positives - positives / 2)
+        above = np.einsum("kr,kr->k", negatives, true_positives - positives / 2)
         precision = np.divide(true_positives, taken, out=np.zeros_like(taken), where=taken > 0)
         with np.errstate(invalid="ignore", divide="ignore"):
             area = above / (p * n)
-            average = np.where(n > 0, np.einsum("kg,kg->k", positives, precision) / p, np.nan)
+            average = np.where(n > 0, np.einsum("kr,kr->k", positives, precision) / p, np.nan)
         return np.stack([area, average], axis=1)
 
     return statistic
+
+
+def _runs(falling: Floats, positive: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where runs of rows begin that rank alike, and which of them hold a positive.
+
+    A run is a group of equal scores; groups without a positive that follow one another are one run, since what lies
+    between two positives counts only as a whole.
+    """
+    starts = np.flatnonzero(np.diff(falling, prepend=np.inf) != 0)
+    if len(starts) == 0:
+        return starts, starts
+    holds = np.logical_or.reduceat(positive, starts)
+    goes_on = ~holds & ~np.concatenate([[True], holds[:-1]])
+    return starts[~goes_on], np.flatnonzero(holds[~goes_on])
 
 
 def roc(truth: ArrayLike, score: ArrayLike, *, points: int = 200) -> tuple[Floats, Floats]:
@@ -246,12 +260,17 @@ def recall_at_k(similarity: ArrayLike, right: ArrayLike, k: int) -> Floats:
     0 or 1 without ties. Equal similarities stand in random order, so a model that finds everything equally similar
     scores what chance scores (`chance_at_k`), not 0 and not 1. A query without a right answer scores 0.
     """
+    return recalls_at(similarity, right, (k,))[:, 0]
+
+
+def recalls_at(similarity: ArrayLike, right: ArrayLike, ks: Sequence[int]) -> Floats:
+    """`recall_at_k` for several k at once, [Q, len(ks)]."""
     s, r = np.asarray(similarity), np.asarray(right, bool)
-    best = np.where(r, s, -np.inf).max(axis=1, keepdims=True)
-    above = (s > best).sum(axis=1)
-    tied = (s == best).sum(axis=1)
-    right_tied = ((s == best) & r).sum(axis=1)
-    return np.where(r.any(axis=1), _drawn(right_tied, tied, np.clip(k - above, 0, None)), 0.0)
+    best = np.max(s, axis=1, where=r, initial=-np.inf, keepdims=True)
+    at_best = s == best
+    above, tied, right_tied = (s > best).sum(axis=1), at_best.sum(axis=1), (at_best & r).sum(axis=1)
+    found = [_drawn(right_tied, tied, np.clip(k - above, 0, None)) for k in ks]
+    return np.where(np.isfinite(best), np.stack(found, axis=1), 0.0)
 
 
 def chance_at_k(right: ArrayLike, gallery: int, k: int) -> Floats:
@@ -265,13 +284,27 @@ def precision_at_k(similarity: ArrayLike, labels: ArrayLike, k: int) -> Floats:
 
     Equal similarities stand in random order: those at the border count in part. NaN where no hit's label is known.
     """
+    return precisions_at(similarity, labels, (k,))[:, 0]
+
+
+def precisions_at(similarity: ArrayLike, labels: ArrayLike, ks: Sequence[int]) -> Floats:
+    """`precision_at_k` for several k at once, [Q, len(ks), L]."""
     s, y = np.asarray(similarity), np.asarray(labels, np.float64)
-    k = min(k, s.shape[1])
-    border = -np.partition(-s, k - 1, axis=1)[:, k - 1 : k]
-    above, tied = s > border, s == border
-    part = above + tied * ((k - above.sum(axis=1, keepdims=True)) / tied.sum(axis=1, keepdims=True))
-    known = part @ ~np.isnan(y)
-    return np.divide(part @ np.nan_to_num(y), known, out=np.full(known.shape, np.nan), where=known > 0)
+    ks = [min(k, s.shape[1]) for k in ks]
+    first = np.argpartition(-s, max(ks) - 1, axis=1)[:, : max(ks)]
+    scores = np.take_along_axis(s, first, axis=1)
+    falling = np.argsort(-scores, axis=1)
+    first, scores = np.take_along_axis(first, falling, axis=1), np.take_along_axis(scores, falling, axis=1)
+    found = np.empty((len(s), len(ks), y.shape[1]))
+    for j, k in enumerate(ks):
+        found[:, j] = mean_of_known(y[first[:, :k]].transpose(0, 2, 1))
+        border = scores[:, k - 1 : k]
+        shared = np.flatnonzero((s >= border).sum(axis=1) > k)  # more hits at the border than places
+        above, tied = s[shared] > border[shared], s[shared] == border[shared]
+        part = above + tied * ((k - above.sum(axis=1, keepdims=True)) / tied.sum(axis=1, keepdims=True))
+        known = part @ ~np.isnan(y)
+        found[shared, j] = np.divide(part @ np.nan_to_num(y), known, out=np.full(known.shape, np.nan), where=known > 0)
+    return found
 
 
 def _drawn(right: NDArray[np.int64], of: NDArray[np.int64], taken: NDArray[np.int64]) -> Floats:

@@ -186,7 +186,7 @@ def judged(
     queries, gallery = len(way.queries), len(way.gallery)
     kinds = {"": way.right, "_study": way.right_study}
     hits = {f"R@{k}{kind}": np.empty(queries) for kind in kinds for k in KS}
-    precise = {k: np.empty((queries, len(labels))) for k in KS}
+    precise = np.empty((queries, len(KS), len(labels)))
     block = max(1, CELLS // gallery)
     with console.progress(title, queries, "queries") as advance:
         for start in range(0, queries, block):
@@ -194,10 +194,10 @@ def judged(
             similarity = np.round(way.queries[here] @ way.gallery.T, DECIMALS)
             for kind, right in kinds.items():
                 mask = _mask(right[here], gallery)
-                for k in KS:
-                    hits[f"R@{k}{kind}"][here] = metrics.recall_at_k(similarity, mask, k)
-            for k in KS if labels else ():
-                precise[k][here] = metrics.precision_at_k(similarity, way.gallery_labels, k)
+                for k, values in zip(KS, metrics.recalls_at(similarity, mask, KS).T, strict=True):
+                    hits[f"R@{k}{kind}"][here] = values
+            if labels:
+                precise[here] = metrics.precisions_at(similarity, way.gallery_labels, KS)
             advance(here.stop - here.start)
     found: dict[str, Any] = {"queries": queries, "gallery": gallery}
     names, values = list(hits), np.stack(list(hits.values()), axis=1)
@@ -214,12 +214,12 @@ def judged(
 
 
 def _precision(
-    way: Way, people: Sequence[str], weight: metrics.Statistic, labels: Sequence[str], precise: dict[int, Floats]
+    way: Way, people: Sequence[str], weight: metrics.Statistic, labels: Sequence[str], precise: Floats
 ) -> dict[str, Any]:
     """For each label, over the queries that have it: which share of the first k hits has it as well."""
     asked = way.query_labels == 1  # [Q, L]
     enough = [i for i in range(len(labels)) if asked[:, i].sum() >= FEWEST]
-    values = {i: np.stack([precise[k][asked[:, i], i] for k in KS], axis=1) for i in enough}
+    values = {i: precise[asked[:, i], :, i] for i in enough}  # [q, 3] each
 
     def of_all(weights: Floats) -> Floats:  # [K, N] -> [K, L, 3]
         of_queries = weight(weights)

@@ -213,8 +213,13 @@ def fit(
         )
         after = fitted.of_classes(similarity)
     before = answers.probabilities(similarity, asked, embedder.scale)
-    errors = judge.errors_of_fit(asked.names, target, before, after)
-    return replace(fitted, results=errors | {"note": calibration.at_bound(fitted.scale)})
+    judged = np.where(np.isnan(after), np.nan, before)  # what stays uncalibrated counts on neither side
+    results = judge.errors_of_fit(asked.names, target, before, after) | {
+        "nll_before": calibration.log_loss(judged, target),
+        "nll_after": (loss := calibration.log_loss(after, target)),
+        "note": calibration.remark(fitted.scale, loss),
+    }
+    return replace(fitted, results=results)
 
 
 def _judge_labels(said: Answers, asked: PromptSet, held: Answers | str) -> Verdict:

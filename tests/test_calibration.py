@@ -1,12 +1,14 @@
 """Fits of probabilities against an independent optimiser, and where they are kept."""
 
 import json
+import math
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss as reference_log_loss
 
 from mmssl import calibration, console, metrics
 from mmssl.calibration import Calibration
@@ -72,16 +74,38 @@ def test_a_temperature_alone_does_harm_where_labels_are_rare_and_a_bias_helps():
 
 
 def test_separated_and_meaningless_labels_stay_finite_and_are_said():
+    def fit(margins, truth):
+        scale, biases = calibration.fit_labels(margins, truth, start=10)
+        loss = calibration.log_loss(expit(scale * margins + biases), truth)
+        return scale, biases, calibration.remark(scale, loss)
+
     truth = np.array([[0.0]] * 20 + [[1.0]] * 20)
-    scale, biases = calibration.fit_labels(truth * 0.2 - 0.1, truth, start=10)
+    scale, biases, said = fit(truth * 0.2 - 0.1, truth)
     assert np.isfinite([scale, *biases]).all()
-    assert "perfectly separated" in str(calibration.at_bound(scale)) or scale > 100
-    scale, biases = calibration.fit_labels(-(truth * 0.2 - 0.1), truth, start=10)
-    assert "tell nothing" in str(calibration.at_bound(scale))
+    assert "perfectly separated" in said
+    scale, biases, said = fit(-(truth * 0.2 - 0.1), truth)
+    assert scale == calibration.SCALES[0]  # a turned label is not turned back
+    assert "tell nothing" in said
     assert expit(biases) == pytest.approx([0.5], abs=1e-3)
-    scale, biases = calibration.fit_labels(np.zeros((40, 1)), np.array([[1.0]] * 10 + [[0.0]] * 30), start=10)
+    scale, biases, said = fit(np.zeros((40, 1)), np.array([[1.0]] * 10 + [[0.0]] * 30))
     assert expit(biases) == pytest.approx([0.25], abs=1e-6)
-    assert calibration.at_bound(50.0) is None
+    assert said is None
+
+
+def test_log_loss_is_scikit_learns():
+    margins, truth = drawn()
+    p = expit(margins)
+    p[:, 2] = np.nan  # a label that stayed uncalibrated
+    known = ~np.isnan(truth[:, [0, 1, 3]])
+    wanted = reference_log_loss(truth[:, [0, 1, 3]][known], p[:, [0, 1, 3]][known])
+    assert calibration.log_loss(p, truth) == pytest.approx(wanted)
+    classes = np.random.default_rng(1).dirichlet([1, 1, 1], 30)
+    number = np.arange(30) % 3
+    assert calibration.log_loss(classes, number) == pytest.approx(reference_log_loss(number, classes))
+    assert calibration.log_loss(classes, np.where(number == 2, -1, number)) == pytest.approx(
+        reference_log_loss(number[number < 2], classes[number < 2], labels=[0, 1, 2])
+    )
+    assert calibration.log_loss(np.array([[0.0]]), np.array([[1.0]])) < math.inf
 
 
 def test_temperature_is_the_best_of_a_grid():

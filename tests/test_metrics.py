@@ -230,6 +230,19 @@ def test_precision_by_hand():
     assert metrics.precision_at_k(similarity, labels, 10)[0, 0] == pytest.approx(3 / 4)
 
 
+def test_precision_by_a_loop_over_random_orders():
+    generator = np.random.default_rng(9)
+    similarity = generator.integers(0, 4, (5, 8)).astype(float)
+    labels = (generator.random((8, 3)) < 0.5).astype(float)
+    total = np.zeros((5, 3))
+    orders = 4000
+    for _ in range(orders):
+        shuffle = generator.permutation(8)
+        order = shuffle[np.argsort(-similarity[:, shuffle], axis=1, kind="stable")]
+        total += labels[order[:, :3]].mean(axis=1)
+    assert metrics.precisions_at(similarity, labels, (1, 3))[:, 1] == pytest.approx(total / orders, abs=0.03)
+
+
 def test_effective_rank_of_known_spectra():
     assert metrics.effective_rank(np.eye(12)) == pytest.approx(12)
     assert metrics.effective_rank(np.ones((30, 8))) == pytest.approx(1, abs=1e-6)

@@ -11,7 +11,7 @@ from sklearn import metrics as reference
 
 from mmssl import calibration, console, metrics, prompts, zeroshot
 from mmssl.errors import CannotDo, WrongUse
-from mmssl.evaluation import results, rows
+from mmssl.evaluation import answers, results, rows
 from tests.evaluation_oracle import MemoryStore, Oracle
 
 NAMES = ("Edema", "Mass", "Rare")
@@ -99,6 +99,14 @@ def test_an_oracle_is_exact(asked):
     assert (found["images"], found["patients"]) == (102, 51)
     assert set(oracle.asked) == {19, 102 % 19, 101 % 19}
     json.dumps(found, allow_nan=False)
+
+
+def test_class_vectors_are_unit_means_of_unit_vectors(asked):
+    texts = {"edema": [2, 0, 0], "wet lungs": [0, 5, 0], "no edema": [0, 0, 1], "no wet lungs": [0, 0, 3]}
+    texts |= {text: [1, 0, 0] for text in ("mass", "no mass", "rare thing", "no rare thing")}
+    positive, negative = answers.class_vectors(Oracle([[1, 0, 0]], texts), asked)
+    assert positive[0] == pytest.approx([0.5**0.5, 0.5**0.5, 0])
+    assert negative[0] == pytest.approx([0, 0, 1])
 
 
 def test_a_rare_label_has_no_value_and_is_named(asked):

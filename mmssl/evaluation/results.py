@@ -100,32 +100,37 @@ def save(outcome: Outcome, out: Path) -> None:
 
 
 def pictures(outcome: Outcome) -> dict[str, bytes]:
-    """ROC curves of the labels that were judged, and the reliability of all their probabilities together."""
+    """ROC curves of the labels that were judged, and the reliability of what is said of them.
+
+    For multi_class that of the decision; for multi_label that of all labels together, with the mean of their errors.
+    """
     result, said, names = outcome.result, outcome.answers, outcome.asked.names
     judged = [i for i, name in enumerate(names) if result["labels"][name]["auroc"] is not None]
     if not judged:
         return {}
+    both = [said.probability, *([] if said.calibrated is None else [said.calibrated])]
     if outcome.asked.task == "multi_class":
         there = said.truth >= 0
-        target = np.equal(said.truth[there][:, None], np.arange(len(names))).astype(np.float64)
-        before, after = said.probability[there], None if said.calibrated is None else said.calibrated[there]
+        target = np.where(there[:, None], np.equal(said.truth[:, None], np.arange(len(names))), np.nan)
+        right = (said.probability.argmax(axis=1) == said.truth).astype(np.float64)
+        seen = [(right[there], one[there].max(axis=1)) for one in both]
     else:
-        target, before, after = truth.decided(said.truth, outcome.asked.uncertain), said.probability, said.calibrated
-    curves = []
-    for i in judged:
-        false, true = metrics.roc(target[:, i], before[:, i])
-        curves.append(figures.Curve(names[i], false, true, result["labels"][names[i]]["auroc"]))
-    both = judged if after is None else [i for i in judged if not np.isnan(after[:, i]).any()] or judged
-    bins = [_bins("as the model says it" if after is None else "before calibration", target[:, both], before[:, both])]
-    if after is not None and not np.isnan(after[:, both]).any():
-        bins.append(_bins("after calibration", target[:, both], after[:, both]))
+        target = truth.decided(said.truth, outcome.asked.uncertain)
+        fitted = [i for i in judged if result["labels"][names[i]]["ece_after"] is not None]
+        shown = [one[:, fitted] for one in both] if fitted else [said.probability[:, judged]]
+        seen = [(target[:, fitted or judged].ravel(), one.ravel()) for one in shown]
+    curves = [
+        figures.Curve(names[i], *metrics.roc(target[:, i], said.probability[:, i]), result["labels"][names[i]]["auroc"])
+        for i in judged
+    ]
+    titles = ("before calibration", "after calibration") if len(seen) == 2 else ("not calibrated",)
+    errors = (result["macro"]["ece_before"], result["macro"]["ece_after"])
+    bins = [
+        figures.Bins(title, *metrics.reliability(*one), error)
+        for title, one, error in zip(titles, seen, errors, strict=False)
+    ]
     drawn = figures.roc_curves(curves, format="svg"), figures.reliability_diagram(bins, format="png")
     return dict(zip(PICTURES, drawn, strict=True))
-
-
-def _bins(name: str, target: Floats, probability: Floats) -> figures.Bins:
-    y, p = target.ravel(), probability.ravel()
-    return figures.Bins(name, *metrics.reliability(y, p), metrics.expected_calibration_error(y, p))
 
 
 def pictures_said(outcome: Outcome) -> str:

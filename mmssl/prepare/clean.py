@@ -155,7 +155,7 @@ def _near_duplicates(case: _Case, spool: Spool) -> None:
             continue
         if float(small(one) @ small(other)) < case.settings.correlation:
             continue
-        if case.patients_known and a.person == b.person:
+        if a.person == b.person:
             case.drop(other, "near_duplicate", like=one)
         else:
             case.flags[one]["near_duplicate"] = case.flags[other]["near_duplicate"] = None

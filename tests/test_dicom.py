@@ -227,8 +227,10 @@ def test_a_modality_lut_goes_before_all():
 
 def test_a_table_for_negative_values():
     values = np.array([[-3, -2, -1, 0]], np.int16)
-    found = picture(file(values, VOILUTSequence=table([0, 100, 255], -2, 8)))
-    assert found.tolist() == [[0, 0, 100, 255]]
+    for first in (-2, 65534):  # 65534 is -2 where the file says that it is unsigned
+        assert picture(file(values, VOILUTSequence=table([0, 100, 255], first, 8))).tolist() == [[0, 0, 100, 255]]
+    header = {"RescaleSlope": 1, "RescaleIntercept": -3, "VOILUTSequence": table([0, 100, 255], 65534, 8)}
+    assert picture(file((values + 3).astype(np.uint16), **header)).tolist() == [[0, 0, 100, 255]]
 
 
 @pytest.mark.parametrize(

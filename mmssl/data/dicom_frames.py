@@ -247,7 +247,8 @@ def _grey(
 ) -> tuple[np.ndarray, Rule]:
     """Stored values through modality LUT and VOI: [H, W] uint8, before any inversion, and the rule that applied."""
     rescale = _rescale(dataset, number)
-    table = _table(dataset, "ModalityLUTSequence", values)
+    signed = values.dtype.kind == "i"
+    table = _table(dataset, "ModalityLUTSequence", signed=signed)
 
     def meaning(raw: np.ndarray) -> np.ndarray:
         if table:
@@ -256,7 +257,8 @@ def _grey(
         return raw * rescale.slope + rescale.intercept if rescale else raw
 
     group = dicom_values.functional(dataset, number, "FrameVOILUTSequence")
-    lut, window = _table(group, "VOILUTSequence", values), _window(group)
+    signed = signed or (rescale is not None and rescale.intercept < 0)
+    lut, window = _table(group, "VOILUTSequence", signed=signed), _window(group)
     if lut:
         most = 2**lut.bits - 1
         shown: Any = lambda raw: np.clip(voi.look_up(meaning(raw), lut) / most, 0, 1)  # noqa: E731
@@ -285,8 +287,14 @@ def _window(group: Dataset) -> tuple[float, float, Any] | None:
     return None
 
 
-def _table(dataset: Dataset, sequence: str, values: np.ndarray) -> Any:
-    """The first lookup table of a sequence, or None where there is none that can be used."""
+def _table(dataset: Dataset, sequence: str, *, signed: bool) -> voi.Table | None:
+    """The first lookup table of a sequence, or None where there is none that can be used.
+
+    Args:
+        dataset: that has the sequence.
+        sequence: its keyword.
+        signed: whether the values to be looked up can be negative.
+    """
     try:
         items = dataset.get(sequence)
         if not items:
@@ -300,7 +308,7 @@ def _table(dataset: Dataset, sequence: str, values: np.ndarray) -> Any:
         entries = np.frombuffer(data, "u1" if len(data) < 2 * count else _order(dataset))
     else:
         entries = np.atleast_1d(np.asarray(data, dtype=np.int64)).astype(np.uint16)
-    if first > 32767 and values.dtype.kind == "i":
+    if first > 32767 and signed:
         first -= 65536  # written as unsigned, meant as signed
     entries = entries[:count]
     return voi.Table(entries, first, min(max(bits, 1), 16)) if len(entries) else None

@@ -222,10 +222,12 @@ def test_files(asked, tmp_path):
     results.save(outcome, tmp_path / "out")
     table = pq.read_table(tmp_path / "out" / "predictions.parquet")
     assert table.column_names == ["row", "study", "label", "probability"]
-    first = table.slice(3, 1).to_pylist()[0]
-    assert first == {
-        "row": f"{1:016x}", "study": "s1", "label": "Edema", "probability": outcome.answers.probability[1, 0]
-    }  # fmt: skip
+    test = [i for i in range(203) if (i // 2) % 2 == 0]
+    assert table.to_pylist() == [
+        {"row": f"{i:016x}", "study": f"s{i}", "label": name, "probability": outcome.answers.probability[place, label]}
+        for place, i in enumerate(test)
+        for label, name in enumerate(NAMES)
+    ]
     held = json.loads((tmp_path / "out" / "zeroshot.json").read_text())
     assert held == outcome.result
     assert held["hashes"]["prompts"] == asked.hash
@@ -233,6 +235,9 @@ def test_files(asked, tmp_path):
     assert set(held["hashes"]) == {"checkpoint", "checkpoints", "prompts", "split", "store"}
     assert (tmp_path / "out" / "roc.svg").read_bytes().startswith(b"<?xml")
     assert (tmp_path / "out" / "reliability.png").read_bytes().startswith(b"\x89PNG")
+    bare = MemoryStore({"split": ["test"] * 203})
+    results.save(zeroshot.run([oracle], bare, asked), tmp_path / "out")
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"zeroshot.json", "predictions.parquet"}
 
 
 @pytest.mark.parametrize(

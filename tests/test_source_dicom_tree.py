@@ -166,6 +166,28 @@ def test_nothing_vanishes(tmp_path):
     assert len({study.study_id for study in studies(tmp_path)}) == 7  # the dose belongs to the picture's study
 
 
+def test_a_folder_that_may_not_be_listed_is_accounted_for(tmp_path, monkeypatch):
+    put(tmp_path / "open" / "1", PatientID="7")
+    put(tmp_path / "shut" / "2", PatientID="8")
+
+    def scandir(path, scandir=os.scandir):
+        if str(path).endswith("shut"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = {picture.source_id: picture.reason for study in studies(tmp_path) for picture in study.pictures}
+    assert found == {"open/1": None, "shut": "no_permission"}
+
+
+def test_links_to_folders_are_followed_once(tmp_path):
+    put(tmp_path / "elsewhere" / "1", PatientID="7")
+    put(tmp_path / "in" / "2", PatientID="8")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "loop").symlink_to(tmp_path / "in")
+    assert sorted(by_file(tmp_path / "in")) == ["2", "link/1"]
+
+
 def test_decoding_gives_frames(tmp_path):
     values = np.stack([np.full((4, 5), 10 * k, np.uint8) for k in range(3)])
     put(tmp_path / "1", values=values, frames=3, Modality="US")

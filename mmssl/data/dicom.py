@@ -115,7 +115,7 @@ def read(source: bytes | Path) -> Dicom:
     """The header of a DICOM file, without its pixels.
 
     Raises:
-        Unreadable: missing, empty, not_dicom, truncated, header_unreadable.
+        Unreadable: missing, no_permission, too_large, empty, not_dicom, not_an_image, truncated, header_unreadable.
     """
     dataset = _dataset(source, header_only=True)
     with _quiet():

@@ -21,7 +21,7 @@ from PIL import Image
 from mmssl import plugins
 from mmssl.data.transforms import POLICIES, normalise
 from mmssl.distributed import sum_gradients
-from mmssl.hardware import has_bf16
+from mmssl.hardware import has_bf16, keep_memory
 from mmssl.model import JointSpace, Model, Network, Views
 from mmssl.objectives.image_report import Objective
 from mmssl.step import step
@@ -95,6 +95,7 @@ def peer_step(model, optimizer, images, tokens, precision):
     loss_of = ClipLoss()
 
     def work() -> float:
+        keep_memory(False)
         optimizer.zero_grad()
         with torch.autocast("cpu", dtype or torch.bfloat16, enabled=dtype is not None):
             image, text, scale = model(images, tokens)[:3]
@@ -107,11 +108,12 @@ def peer_step(model, optimizer, images, tokens, precision):
     return work
 
 
-def our_step(model, optimizer, batch):
+def our_step(model, optimizer, batch, *, as_shipped):
     number = 0
 
     def work() -> float:
         nonlocal number
+        keep_memory(as_shipped)  # as `mmssl pretrain` does; not where it is compared on equal terms
         losses = step(model, batch, torch.Tensor.backward, number=number)
         parameters = [p for p in model.trainable() if p.grad is not None]
         sum_gradients(parameters)
@@ -181,7 +183,8 @@ def measure(name: str, bf16: bool) -> dict[str, float]:
             model.network.towers["text"].padding = None
         model.train()
         optimizer = torch.optim.AdamW(parameter_groups_of(model, weight_decay=0.1), lr=5e-4, betas=(0.9, 0.98), fused=True)
-        return our_step(model, optimizer, batch if tokens is None else batch._replace(tokens=tokens))
+        given = batch if tokens is None else batch._replace(tokens=tokens)
+        return our_step(model, optimizer, given, as_shipped=tokens is None)
 
     def theirs(precision: str):
         model = copy.deepcopy(peer)

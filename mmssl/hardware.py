@@ -20,3 +20,20 @@ def has_bf16(where: torch.device) -> bool:
     if where.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def keep_memory(keep: bool = True) -> None:
+    """Lets the C library keep the large blocks that are freed, so that the next step need not fault them in again.
+
+    glibc hands every block above 128 KiB back to the system, and a training step on a CPU asks for hundreds of them.
+    Other C libraries are left alone. `keep` False brings glibc's defaults back.
+    """
+    import ctypes
+    import platform
+
+    if platform.libc_ver()[0] != "glibc":
+        return
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
+    library = ctypes.CDLL(None)
+    library.mallopt(mmap_threshold, 32 * 2**20 if keep else 128 * 2**10)  # the most that glibc takes
+    library.mallopt(trim_threshold, 2**31 - 1 if keep else 128 * 2**10)

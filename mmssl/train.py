@@ -55,6 +55,7 @@ def pretrain(config: Path | str | Pretrain, *overrides: str, resume: bool = Fals
         CannotDo: where the store cannot be read, or the loss is no longer a finite number.
     """
     began = time.monotonic()
+    hardware.keep_memory()
     settings = config if isinstance(config, Pretrain) else read(Path(config), list(overrides))
     found = look_at_run(settings, resume=resume)
     accelerator = Accelerator(log_with=list(settings.log.trackers) or None, project_dir=settings.run)

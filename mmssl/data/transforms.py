@@ -130,7 +130,7 @@ def device_view(images: "Tensor", rows: "Tensor", policy: Policy, *key: int) -> 
     import torch
     import torch.nn.functional as F
 
-    x = images.float() / 255
+    x = images.float().div_(255)
     if policy == POLICIES["none"]:
         return x
     signed = keyed(rows, *key, n=6) * 2 - 1  # [B, 6]
@@ -154,7 +154,7 @@ def normalise(x: "Tensor", mean: tuple[float, ...], std: tuple[float, ...]) -> "
 
     centre = torch.tensor(mean, device=x.device)[None, :, None, None]
     spread = torch.tensor(std, device=x.device)[None, :, None, None]
-    return (x - centre) / spread
+    return (x - centre).div_(spread)  # in place: a batch is large, and a new block for each step of this costs more
 
 
 def _mix(*parts: int) -> int:

@@ -54,7 +54,7 @@ def demo(out: Path | str, *, seed: int = 0) -> Path:
             made = hospital.write(
                 out / "hospital", seed=seed, patients=PATIENTS, progress=lambda done, total: advance(1)
             )
-        console.table("hospital", ["what", "count"], list(asdict(made).items()))
+        console.table("hospital", ["what", "count"], list(made._asdict().items()))
     prompts = out / "prompts.yaml"
     prompts.write_text(yaml.safe_dump(wording.PROMPTS, sort_keys=False), encoding="utf-8")
 

@@ -193,13 +193,12 @@ class Canvas:
         """Lay the body's axes over the film: shifted, turned and scaled a little, each time anew."""
         rows, columns = self.exposure.rows, self.exposure.columns
         self.half = max(rows, columns) / 2
-        self.scale = (0.92 + 0.22 * float(jitter[1])) * min(rows, columns) / max(rows, columns)
-        self.turn = float(np.deg2rad(14 * float(jitter[2] - 0.5)))
-        self.shift = (0.16 * float(jitter[3] - 0.5), 0.14 * float(jitter[4] - 0.5))
+        self.scale = (0.95 + 0.16 * float(jitter[1])) * min(rows, columns) / max(rows, columns)
+        self.turn = float(np.deg2rad(9 * float(jitter[2] - 0.5)))
+        self.shift = (0.10 * float(jitter[3] - 0.5), 0.10 * float(jitter[4] - 0.5))
         self.pixel = 1 / (self.half * self.scale)  # one pixel in units of the body
-        self.rotated = 0.10 * float(
-            jitter[5] - 0.5
-        )  # the patient turned on his axis: the mediastinum moves, the wall less
+        # The patient turned on his own axis: the mediastinum moves, the wall does not.
+        self.rotated = 0.08 * float(jitter[5] - 0.5)
         down = (np.arange(rows, dtype=np.float32) - np.float32(rows / 2)) / np.float32(self.half)
         across = (np.arange(columns, dtype=np.float32) - np.float32(columns / 2)) / np.float32(self.half)
         y = ((down - np.float32(self.shift[1])) / np.float32(self.scale))[:, None]

@@ -55,11 +55,11 @@ BOTH_SIDES: dict[Kind, float] = {
     "nodule": 0.12,
     "fracture": 0.08,
 }
-COUNTS = (0.30, 0.24, 0.24, 0.15, 0.07)  # chance of 0, 1, 2, 3, 4 kinds of finding in one study
+COUNTS = (0.25, 0.18, 0.25, 0.20, 0.12)  # chance of 0, 1, 2, 3, 4 kinds of finding in one study
 
 
 def sample(random: Random) -> list[Finding]:
-    """Draw the findings of one study; nearly a third have none."""
+    """Draw the findings of one study; a quarter have none."""
     kinds = list(WEIGHTS)
     chosen: list[Kind] = []
     for _ in range(random.choices(range(len(COUNTS)), COUNTS)[0]):
@@ -86,8 +86,8 @@ def _one(kind: Kind, side: Side, random: Random) -> Finding:
         side=side,
         lobe=lobe,
         calcified=kind == "nodule" and random.random() < 0.5,
-        size=random.random(),
-        contrast=random.random(),
+        size=random.betavariate(1.6, 0.9),  # most are plain, and the tail goes down to nothing
+        contrast=random.betavariate(1.6, 0.9),
         across=random.uniform(0.35, 0.85),
         down=random.uniform(0.15, 0.85),
     )

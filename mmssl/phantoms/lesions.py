@@ -21,7 +21,7 @@ def effusion(canvas: Canvas, finding: Finding) -> None:
     """Fluid at the base: a level that climbs the lateral wall (meniscus) and hides the diaphragm and the angle."""
     shape = canvas.shape
     base = shape.bases[0 if finding.side == "right" else 1]
-    height = 0.05 + 0.62 * finding.size**1.3
+    height = 0.12 + 0.58 * finding.size**1.2
     aside = np.clip(canvas.u / canvas.wall.clip(0.05), 0, 1.2)
     level = np.float32(base + shape.angles - 0.05 - height) + np.float32(0.20 + 0.12 * finding.size) * (
         1 - aside * aside
@@ -57,22 +57,22 @@ def consolidation(canvas: Canvas, finding: Finding) -> None:
         left + (right - left) * (finding.across - 0.35) / 0.5,
         top + (bottom - top) * (finding.down - 0.15) / 0.7,
     )
-    radius = 0.10 + 0.11 * finding.size
+    radius = 0.13 + 0.11 * finding.size
     cloud = np.exp(-((canvas.distance(x, y, 1.25) / np.float32(radius)) ** 2) * np.float32(0.7))
     of = 1 + list(ZONES).index(finding.lobe)
     ragged = np.float32(0.16) * canvas.noise(16, of=of) + np.float32(0.09) * canvas.noise(40, of=10 + of)
     cloud = edge(cloud + ragged - np.float32(0.48), 0.22)
-    canvas.air *= 1 - np.float32(0.42 + 0.45 * finding.contrast) * cloud * canvas.half_of(finding.side)
+    canvas.air *= 1 - np.float32(0.50 + 0.42 * finding.contrast) * cloud * canvas.half_of(finding.side)
 
 
 def nodule(canvas: Canvas, finding: Finding) -> None:
     """A round spot: small and very dense when calcified, larger and softer when not."""
     x, y = canvas.spot(finding.side, finding.across, finding.down)
-    radius = 0.026 + 0.022 * finding.size if finding.calcified else 0.045 + 0.045 * finding.size
-    depth = 0.26 + 0.22 * finding.contrast if finding.calcified else 0.12 + 0.13 * finding.contrast
+    radius = 0.034 + 0.026 * finding.size if finding.calcified else 0.060 + 0.055 * finding.size
+    depth = 0.34 + 0.22 * finding.contrast if finding.calcified else 0.15 + 0.15 * finding.contrast
     near = canvas.window(x, y, 2 * radius)
     dx, dy = canvas.x[near] - np.float32(x), canvas.y[near] - np.float32(y)
-    lobed = 1 + 0.12 * np.sin(3 * np.arctan2(dy, dx) + 6 * finding.across)
+    lobed = 1 + 0.06 * np.sin(3 * np.arctan2(dy, dx) + 6 * finding.across)
     softness = 0.010 if finding.calcified else 0.018
     canvas.dense[near] += np.float32(depth) * edge(np.float32(radius) * lobed - np.hypot(dx, dy), softness)
 
@@ -94,14 +94,14 @@ def edema(canvas: Canvas, finding: Finding) -> None:
 
 def hernia(canvas: Canvas, finding: Finding) -> None:
     """Stomach behind the heart: a round density with an air bubble above a fluid level."""
-    radius = 0.10 + 0.09 * finding.size
+    radius = 0.13 + 0.09 * finding.size
     x = 0.02 + 0.14 * (finding.across - 0.35) / 0.5 + canvas.rotated
     y = canvas.shape.bases[1] - 0.6 * radius - 0.05
     away = canvas.distance(x, y)
     sac = edge(np.float32(radius) - away, 0.02)
-    canvas.dense += np.float32(0.07 + 0.05 * finding.contrast) * sac
+    canvas.dense += np.float32(0.10 + 0.06 * finding.contrast) * sac
     bubble = edge(np.float32(0.86 * radius) - away, 0.015) * edge(np.float32(y - 0.15 * radius) - canvas.y, 0.01)
-    canvas.dense -= np.float32(0.15 + 0.12 * finding.contrast) * bubble
+    canvas.dense -= np.float32(0.24 + 0.14 * finding.contrast) * bubble
 
 
 def pacemaker(canvas: Canvas, finding: Finding) -> None:
@@ -146,7 +146,7 @@ def ribs(canvas: Canvas, fractures: list[Finding]) -> None:
     for finding, first, last, at in broken:
         number = np.round((canvas.y - arch - np.float32(shape.rib_start)) / gap)
         part = (number >= first) & (number <= last) & canvas.half_of(finding.side)
-        step = np.float32((0.016 + 0.016 * finding.contrast) * (1 if finding.size > 0.5 else -1))
+        step = np.float32((0.022 + 0.016 * finding.contrast) * (1 if finding.size > 0.5 else -1))
         arch = arch + step * edge(u - np.float32(at), 0.01) * part
     away = canvas.y - arch - np.float32(shape.rib_start)
     number = np.round(away / gap)
@@ -157,9 +157,9 @@ def ribs(canvas: Canvas, fractures: list[Finding]) -> None:
     for finding, first, last, at in broken:
         part = (number >= first) & (number <= last) & canvas.half_of(finding.side)
         along = np.abs(u - np.float32(at))
-        bone = bone * (1 - edge(np.float32(0.012 + 0.008 * finding.contrast) - along, 0.006) * part)
-        callus = edge(np.float32(0.034) - np.hypot(along - np.float32(0.030), away), 0.014) * part
-        bone = bone + np.float32(0.9 + 0.9 * finding.contrast) * callus
+        bone = bone * (1 - edge(np.float32(0.018 + 0.012 * finding.contrast) - along, 0.008) * part)
+        callus = edge(np.float32(0.055) - np.hypot(along - np.float32(0.052), np.float32(1.7) * away), 0.016) * part
+        bone = bone + np.float32(1.8 + 1.4 * finding.contrast) * callus
     front = np.float32(-0.55 * shape.rib_slope) * u * u + np.float32(0.50) * (np.float32(shape.width) - u)
     away = canvas.y + front - np.float32(shape.rib_start + 0.36)
     away = np.abs(away - np.round(away / gap / np.float32(1.15)) * gap * np.float32(1.15))
@@ -174,7 +174,7 @@ def _break(canvas: Canvas, finding: Finding) -> tuple[int, int, float]:
     at = shape.width * (0.42 + 0.40 * (finding.across - 0.35) / 0.5)
     height = (shape.bases[0] - 0.30 - shape.rib_start) / shape.rib_gap
     first = 2 + int((finding.down - 0.15) / 0.7 * max(1.0, height - 2))
-    return first, first + int(2.2 * finding.size), at
+    return first, first + int(2.9 * finding.size), at
 
 
 def electrodes(canvas: Canvas) -> None:

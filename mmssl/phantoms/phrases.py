@@ -147,24 +147,25 @@ ABSENT_ON_A_SIDE: dict[Kind, list[str]] = {
     "fracture": ["No {side} rib fracture.", "The {side} ribs are intact."],
 }
 ABSENT_TOGETHER: dict[frozenset[Kind], list[str]] = {
-    frozenset({"effusion", "pneumothorax"}): ["No pleural effusion or pneumothorax.", "No pneumothorax or effusion."],
-    frozenset({"consolidation", "effusion"}): [
-        "No consolidation or effusion.",
-        "No focal consolidation or pleural effusion.",
+    frozenset({"consolidation", "effusion", "pneumothorax"}): [
+        "No focal consolidation, effusion or pneumothorax.",
+        "No consolidation, pleural effusion or pneumothorax.",
     ],
-    frozenset({"consolidation", "nodule"}): ["No consolidation or nodule."],
-    frozenset({"consolidation", "effusion", "pneumothorax"}): ["No focal consolidation, effusion or pneumothorax."],
+    frozenset({"effusion", "pneumothorax"}): ["No pleural effusion or pneumothorax.", "No pneumothorax or effusion."],
+    frozenset({"consolidation", "effusion"}): ["No consolidation or effusion.", "No consolidation or pleural fluid."],
+    frozenset({"consolidation", "nodule"}): ["No consolidation or nodule.", "No nodule or focal opacity."],
+    frozenset({"cardiomegaly", "edema"}): ["No cardiomegaly or edema.", "Normal heart size and pulmonary vascularity."],
 }
 OFTEN_MENTIONED: dict[Kind, float] = {
-    "effusion": 0.8,
-    "pneumothorax": 0.75,
-    "cardiomegaly": 0.75,
-    "consolidation": 0.7,
-    "nodule": 0.35,
-    "fracture": 0.5,
-    "pacemaker": 0.05,
-    "hernia": 0.06,
-    "edema": 0.45,
+    "effusion": 0.6,
+    "pneumothorax": 0.6,
+    "cardiomegaly": 0.5,
+    "consolidation": 0.5,
+    "nodule": 0.2,
+    "fracture": 0.3,
+    "pacemaker": 0.04,
+    "hernia": 0.04,
+    "edema": 0.3,
 }
 NORMAL = ["The lungs are clear.", "Both lungs are clear.", "Lungs are well expanded and clear.", "Clear lungs."]
 NORMAL_IMPRESSION = [

@@ -131,7 +131,7 @@ def _size(finding: Finding, random: Random) -> str:
             else "severe"
         )
     if finding.kind == "fracture":
-        return "multiple" if 2.2 * finding.size >= 1 else "single"
+        return "multiple" if 2.9 * finding.size >= 1 else "single"
     small, large = ("small", "tiny", "minimal"), ("large",)
     return random.choice(small) if finding.size < 0.33 else "moderate" if finding.size < 0.7 else random.choice(large)
 
@@ -148,7 +148,7 @@ def _absent(findings: Sequence[Finding], random: Random) -> list[str]:
     ]
     sentences: list[str] = []
     for group, words in phrases.ABSENT_TOGETHER.items():
-        if group <= set(named) and random.random() < 0.4:
+        if group <= set(named) and random.random() < 0.7:
             sentences.append(random.choice(words))
             named = [kind for kind in named if kind not in group]
     for kind in named:
@@ -176,22 +176,19 @@ SIDED: dict[str, tuple[str, ...]] = {
 def _classes() -> dict[str, list[str]]:
     classes: dict[str, list[str]] = {}
     for side in ("left", "right"):
+        lobes = [lobe for of, lobe in LOBES.values() if of == side]
         classes[f"{side.title()} Pleural Effusion"] = [f"{side} pleural effusion", f"{side}-sided effusion"]
         classes[f"{side.title()} Pneumothorax"] = [f"{side} pneumothorax", f"{side}-sided pneumothorax"]
-        classes[f"{side.title()} Calcified Nodule"] = [
-            f"calcified nodule in the {side} lung",
-            f"{side} calcified granuloma",
+        classes[f"{side.title()} Consolidation"] = [
+            *(f"{side} {lobe} consolidation" for lobe in lobes),
+            *(f"{side} {lobe} pneumonia" for lobe in lobes),
         ]
-        classes[f"{side.title()} Noncalcified Nodule"] = [
-            f"noncalcified nodule in the {side} lung",
+        classes[f"{side.title()} Nodule"] = [
             f"{side} lung nodule",
+            f"calcified nodule in the {side} lung",
+            f"noncalcified nodule in the {side} lung",
         ]
         classes[f"{side.title()} Rib Fracture"] = [f"{side} rib fracture", f"{side}-sided rib fracture"]
-    for side, lobe in LOBES.values():
-        classes[f"{side.title()} {lobe.title()} Consolidation"] = [
-            f"{side} {lobe} consolidation",
-            f"{side} {lobe} pneumonia",
-        ]
     classes["Cardiomegaly"] = ["cardiomegaly", "enlarged heart"]
     classes["Pacemaker"] = ["pacemaker", "cardiac pacemaker"]
     classes["Hiatal Hernia"] = ["hiatal hernia", "hiatus hernia"]

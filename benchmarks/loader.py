@@ -16,10 +16,10 @@ from pathlib import Path
 
 import open_clip
 import torch
-from benchmarks import common
 from open_clip.transform import AugmentationCfg, PreprocessCfg, image_transform_v2
 from torch.utils.data import DataLoader
 
+from benchmarks import common
 from mmssl import console, plugins
 from mmssl.data import batches
 from mmssl.data.store import Store

@@ -14,10 +14,10 @@ import time
 import numpy as np
 import open_clip
 import torch
-from benchmarks import common
 from open_clip.loss import ClipLoss
 from PIL import Image
 
+from benchmarks import common
 from mmssl import plugins
 from mmssl.data.transforms import POLICIES, normalise
 from mmssl.distributed import sum_gradients
@@ -182,7 +182,9 @@ def measure(name: str, bf16: bool) -> dict[str, float]:
         if not groups:
             model.network.towers["text"].padding = None
         model.train()
-        optimizer = torch.optim.AdamW(parameter_groups_of(model, weight_decay=0.1), lr=5e-4, betas=(0.9, 0.98), fused=True)
+        optimizer = torch.optim.AdamW(
+            parameter_groups_of(model, weight_decay=0.1), lr=5e-4, betas=(0.9, 0.98), fused=True
+        )
         given = batch if tokens is None else batch._replace(tokens=tokens)
         return our_step(model, optimizer, given, as_shipped=tokens is None)
 

@@ -305,7 +305,7 @@ def export(
     """Write a checkpoint in a format that others load."""
     from mmssl.export import export as run
 
-    run(checkpoint, out, to=to)
+    console.say(f"{run(checkpoint, out, to=to)} is there, in the format of {to}")
 
 
 @app.command(cls=Settable, epilog=_example("mmssl config configs/pretrain/tiny.yaml optim.lr=1e-3"))

@@ -64,7 +64,7 @@ def build(
     filled = _Filler(problems, trust).fill(raw, schema, "")
     if problems:
         places = where or {}
-        lines = [f"{_place(key, places, name)}: {key}: {message}" if key else message for key, message in problems]
+        lines = [f"{_place(key, places, name)}: {key + ': ' if key else ''}{message}" for key, message in problems]
         raise ConfigError(many("the config", lines))
     return typing.cast(T, filled)
 
@@ -110,6 +110,9 @@ def _read(source: Path | Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[s
         raw, node = yaml.safe_load(text), yaml.compose(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+    if twice := _twice(node):
+        lines = [f"{path}:{line}: {key}: given already in line {first}" for key, first, line in twice]
+        raise ConfigError(many("the config", lines))
     if raw is None:
         raw = {}
     if not isinstance(raw, dict):
@@ -284,4 +287,17 @@ def _lines(node: yaml.Node | None, prefix: str = "") -> dict[str, int]:
     for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
         found[f"{prefix}{key.value}"] = key.start_mark.line + 1
         found |= _lines(value, f"{prefix}{key.value}.")
+    return found
+
+
+def _twice(node: yaml.Node | None, prefix: str = "") -> list[tuple[str, int, int]]:
+    """Keys that stand twice in a mapping, where YAML silently takes the last: (dotted key, first line, line)."""
+    found: list[tuple[str, int, int]] = []
+    first: dict[str, int] = {}
+    for key, value in node.value if isinstance(node, yaml.MappingNode) else []:
+        line = key.start_mark.line + 1
+        if key.value in first:
+            found.append((f"{prefix}{key.value}", first[key.value], line))
+        first.setdefault(key.value, line)
+        found += _twice(value, f"{prefix}{key.value}.")
     return found

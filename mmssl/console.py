@@ -16,7 +16,7 @@ def say(text: str) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table to stdout; the first column to the left, numbers to the right."""
+    """A table to stdout; columns of numbers to the right, all others to the left."""
     if quiet:
         return
     from rich.console import Console
@@ -24,7 +24,8 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
     shown = Table(title=title, title_justify="left", title_style="bold")
     for i, column in enumerate(columns):
-        shown.add_column(column, justify="left" if i == 0 else "right", overflow="fold")
+        numbers = all(isinstance(row[i], int | float | None) for row in rows)
+        shown.add_column(column, justify="right" if numbers and i else "left", overflow="fold")
     for row in rows:
         shown.add_row(*(cell(value) for value in row))
     Console(width=None if sys.stdout.isatty() else 120, soft_wrap=False).print(shown)

@@ -75,7 +75,7 @@ class Embedder:
         problems: list[str] = []
         for number, picture in enumerate(pictures):
             try:
-                views.append(self._view(_opened(picture)))
+                views.append(self._view(opened(picture)))
             except images.Unreadable as error:
                 name = str(picture) if isinstance(picture, str | Path) else f"image {number}"
                 problems.append(f"{name}: {error}")
@@ -150,7 +150,12 @@ class Embedder:
         return np.concatenate(found) if found else np.empty((0, self.dim), np.float32)
 
 
-def _opened(picture: Picture) -> Image.Image:
+def opened(picture: Picture) -> Image.Image:
+    """A picture, or a file as a picture; of a DICOM file with several frames the first.
+
+    Raises:
+        Unreadable: with its reason.
+    """
     if isinstance(picture, Image.Image):
         return picture
     content = images.read_bytes(Path(picture))

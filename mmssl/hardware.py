@@ -1,6 +1,8 @@
 """What this machine can do."""
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import torch
 
@@ -20,6 +22,17 @@ def has_bf16(where: torch.device) -> bool:
     if where.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+@contextlib.contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Computes with so many threads on a CPU; None leaves their number alone."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def keep_memory(keep: bool = True) -> None:

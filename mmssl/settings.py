@@ -139,6 +139,9 @@ class Pretrain:
     """Length of the run by the clock, counted from the command's start."""
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """`auto`: bf16 where the hardware has it."""
+    threads: Count | None = None
+    """Threads that compute on a CPU; None: all cores. Small towers gain nothing from a second one, and where other
+    programs run, threads that wait for each other lose most of the time."""
     joint: JointSpace = field(default_factory=JointSpace)
     optim: Optim = field(default_factory=Optim)
     checkpoint: Saving = field(default_factory=Saving)

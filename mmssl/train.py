@@ -57,6 +57,12 @@ def pretrain(config: Path | str | Pretrain, *overrides: str, resume: bool = Fals
     began = time.monotonic()
     hardware.keep_memory()
     settings = config if isinstance(config, Pretrain) else read(Path(config), list(overrides))
+    with hardware.threads(settings.threads):
+        return run_to_its_end(settings, began, resume=resume)
+
+
+def run_to_its_end(settings: Pretrain, began: float, *, resume: bool) -> Path:
+    """The loop; `began` is the command's start, from which `minutes` counts."""
     found = look_at_run(settings, resume=resume)
     accelerator = Accelerator(log_with=list(settings.log.trackers) or None, project_dir=settings.run)
     store = Store(settings.data.path)
@@ -145,7 +151,7 @@ class Run:
         if found is None:
             initialised = [dataclasses.asdict(report) for report in initialise(network, settings.init)]
         else:
-            initialised = checkpoints.read_info(found)["initialised"]
+            initialised = [one for one in checkpoints.read_info(found)["initialised"] if "source" in one]
         columns = sorted({name for objective in objectives.values() for name in objective.columns})
         rows = batches.training_rows(store, where=settings.data.where, columns=columns)
         check_rows(settings, rows, network)
@@ -242,8 +248,8 @@ class Run:
         self.save(clock, finished=True)
         if rank() == 0 and self.best is None:
             console.say(
-                f"no RUN/best was kept: the metric {self.settings.checkpoint.best!r} was never there "
-                "(it needs a validation split with text, or validation.knn)"
+                f"no RUN/best was kept: the metric {self.settings.checkpoint.best!r} was never there (R@10 needs "
+                "a validation split with at least 20 rows and 20 distinct texts, knn needs validation.knn)"
             )
 
     def go_on(self, folder: Path, clock: Clock) -> bool:
@@ -279,7 +285,7 @@ class Run:
                 "key_id": manifest.get("key_id"),
             },
             "parent": self.settings.init.checkpoint,
-            "initialised": self.initialised,
+            "initialised": [*self.initialised, *origins(towers)],
             "energy": None,
         }
         checkpoints.save(
@@ -373,6 +379,11 @@ def tokenizer_contract(tower: Any) -> dict[str, Any]:
     """What a text has to look like for this tower; asserted when the checkpoint is loaded elsewhere."""
     sample = tower.tokenizer(["No pleural effusion."])
     return {"context_length": tower.context_length, "sample": sample.ids[0].tolist()}
+
+
+def origins(towers: Any) -> list[dict[str, Any]]:
+    """Where weights that came with a tower's name are from; a tower built from sizes has none."""
+    return [{"part": name, "origin": tower.origin} for name, tower in towers.items() if "origin" in vars(tower)]
 
 
 def tabulate(

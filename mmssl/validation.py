@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 
 from mmssl import console, metrics
 from mmssl.data.batches import TrainingRows
-from mmssl.data.reports import normalise
 from mmssl.data.store import Store
 from mmssl.embed import Embedder
 from mmssl.errors import WrongUse, meant
@@ -66,12 +65,12 @@ class Validator:
 
     def retrieval(self, image: np.ndarray) -> dict[str, float]:
         """R@10 over the distinct texts, as `mmssl retrieve` has it: a hit is an image whose own text is that one."""
-        texts = [normalise(text or "") for text in self.table.column("text").to_pylist()]
+        texts = [(text or "").strip() for text in self.table.column("text").to_pylist()]
         told = [place for place, text in enumerate(texts) if text]
-        distinct = {texts[place]: self.table.column("text")[place].as_py() for place in told}
+        distinct = list(dict.fromkeys(texts[place] for place in told))
         if len(distinct) < NEIGHBOURS:
             return {}
-        text = self.embedder.encode_text(list(distinct.values()))
+        text = self.embedder.encode_text(distinct)
         similarity = text @ image[told].T  # [Q, G]
         right = np.array([[texts[place] == own for place in told] for own in distinct])
         forward = float(np.mean(metrics.recall_at_k(similarity, right, 10)))

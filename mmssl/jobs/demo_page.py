@@ -25,10 +25,11 @@ def write(out: Path, checks: "Sequence[Check]", searches: "Sequence[SidedHits]",
     html = page.render(
         "report.html",
         title="mmssl demo",
-        heading="What a model learned from 1,500 reports",
+        heading="What a model learned from reports alone",
         lead=(
-            "Chest films and reports of a hospital that does not exist were prepared, a small image encoder and a small "
-            "text encoder were trained on the pairs alone, and then asked. All numbers are of patients it never saw."
+            "Chest films and reports of a hospital that does not exist were prepared, a small image encoder and a "
+            "small text encoder were trained on the pairs alone, and then asked. All numbers are of patients that "
+            "the model never saw."
         ),
         facts=_facts(store),
         checks=[astuple(one) for one in checks],

@@ -304,10 +304,12 @@ def _remarks(written: Mapping[str, Any], settings: Prepare, patients_known: bool
 
 
 def _keep_paths(store: Path, entries: Sequence[plan.Entry]) -> None:
-    """STORE.sources.private: which path a keyed source id stands for; never in the store."""
+    """STORE.sources.private: which path and which keys a keyed source id stands for; never in the store."""
     import json
 
-    lines = (json.dumps({"source_id": e.source_id, "path": e.picture.source_id}) + "\n" for e in entries)
+    lines = (
+        json.dumps({"source_id": e.source_id, "path": e.picture.source_id, "keys": e.keys}) + "\n" for e in entries
+    )
     plan.write_private(plan.beside(store, "sources.private"), "".join(lines))
 
 

@@ -34,6 +34,8 @@ class Entry(NamedTuple):
     text: str | None
     columns: dict[str, Any]
     """Columns of the store, those of the study and of this image."""
+    keys: dict[str, str]
+    """What reports and labels are joined by; never stored."""
     flags: tuple[str, ...]
 
 
@@ -154,6 +156,7 @@ def plan(
                     report=study.report or columns.get("report"),
                     text=study.text or (None if study.report else columns.get("text")),
                     columns=columns,
+                    keys=dict(study.keys),
                     flags=tuple(dict.fromkeys(flags)),
                 )
             )

@@ -314,12 +314,9 @@ def _card(rank: int, hit: Hit, thumbnail: bytes) -> dict[str, Any]:
     }
 
 
-def _example(image: Path | str | Image.Image) -> bytes | None:
-    """Thumbnail of the image that was searched with; None for a DICOM file."""
+def _example(image: Path | str | Image.Image) -> bytes:
+    """Thumbnail of the image that was searched with."""
     from mmssl.data import images
+    from mmssl.embed import opened
 
-    try:
-        opened = images.open_image(Path(image)) if isinstance(image, (str, Path)) else image
-    except images.Unreadable:
-        return None
-    return page.thumbnail(images.view8(opened, None))
+    return page.thumbnail(images.view8(opened(image), None))

@@ -24,7 +24,7 @@ from mmssl import console, hardware
 from mmssl.data import batches, images
 from mmssl.data.store import Store
 from mmssl.data.transforms import POLICIES
-from mmssl.distributed import first_says, on_first, rank, sum_gradients, world_size
+from mmssl.distributed import first_says, on_first, rank, sum_gradients, wait, world_size
 from mmssl.errors import CannotDo, WrongUse, many
 from mmssl.files import number_of, recover_folder, remove_parts
 from mmssl.initialise import initialise
@@ -87,6 +87,7 @@ def run_to_its_end(settings: Pretrain, began: float, *, resume: bool) -> Path:
             if due(run.step, run.every_save, clock):
                 run.save(clock)
         run.finish(log, clock)
+    wait()  # a process that leaves while another still talks to it takes that one down
     accelerator.end_training()
     return settings.run / "checkpoint"
 

@@ -91,7 +91,7 @@ def regression(pixels: Mapping[str, np.ndarray], truth: np.ndarray, strength: fl
 
     found: dict[str, list[np.ndarray]] = {"validation": [], "test": []}
     for label in truth.T:
-        model = LogisticRegression(C=strength, max_iter=200).fit(pixels["train"], label)
+        model = LogisticRegression(C=strength, max_iter=2000, tol=1e-3).fit(pixels["train"], label)
         for split, scores in found.items():
             scores.append(model.decision_function(pixels[split]))
     return {split: np.stack(scores, axis=1) for split, scores in found.items()}

@@ -43,7 +43,7 @@ WEIGHTS: dict[Kind, float] = {
     "cardiomegaly": 1.0,
     "consolidation": 1.9,
     "nodule": 1.7,
-    "fracture": 1.3,
+    "fracture": 1.7,
     "pacemaker": 0.7,
     "hernia": 0.7,
     "edema": 0.9,
@@ -55,7 +55,7 @@ BOTH_SIDES: dict[Kind, float] = {
     "nodule": 0.12,
     "fracture": 0.08,
 }
-COUNTS = (0.25, 0.18, 0.25, 0.20, 0.12)  # chance of 0, 1, 2, 3, 4 kinds of finding in one study
+COUNTS = (0.30, 0.38, 0.22, 0.08, 0.02)  # chance of 0, 1, 2, 3, 4 kinds of finding in one study
 
 
 def sample(random: Random) -> list[Finding]:

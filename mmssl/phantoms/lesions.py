@@ -158,8 +158,8 @@ def ribs(canvas: Canvas, fractures: list[Finding]) -> None:
         part = (number >= first) & (number <= last) & canvas.half_of(finding.side)
         along = np.abs(u - np.float32(at))
         bone = bone * (1 - edge(np.float32(0.018 + 0.012 * finding.contrast) - along, 0.008) * part)
-        callus = edge(np.float32(0.055) - np.hypot(along - np.float32(0.052), np.float32(1.7) * away), 0.016) * part
-        bone = bone + np.float32(1.8 + 1.4 * finding.contrast) * callus
+        callus = edge(np.float32(0.062) - np.hypot(along - np.float32(0.052), np.float32(1.7) * away), 0.016) * part
+        bone = bone + np.float32(2.4 + 1.4 * finding.contrast) * callus
     front = np.float32(-0.55 * shape.rib_slope) * u * u + np.float32(0.50) * (np.float32(shape.width) - u)
     away = canvas.y + front - np.float32(shape.rib_start + 0.36)
     away = np.abs(away - np.round(away / gap / np.float32(1.15)) * gap * np.float32(1.15))

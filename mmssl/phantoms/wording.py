@@ -203,6 +203,7 @@ PROMPTS: dict[str, Any] = {
     "task": "multi_label",
     "classes": _classes(),
     "positive": ["{}"],
-    "negative": ["no {}"],
+    # Impressions say what is there and seldom what is not, so a finding is held against a normal film.
+    "negative": ["normal chest radiograph", "no acute cardiopulmonary abnormality"],
     "overrides": {NO_FINDING: {"positive": ["{}"], "negative": ["abnormal chest"]}},
 }

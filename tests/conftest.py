@@ -4,6 +4,7 @@ import collections
 import importlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,9 @@ os.environ["NO_COLOR"] = "1"
 os.environ["COLUMNS"] = "120"
 for name in ("MMSSL_TRACEBACK", "FORCE_COLOR", "GITHUB_ACTIONS"):
     os.environ.pop(name, None)
+
+# A shell that starts tests in the background has them ignore Ctrl-C, and the programs they start would too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROGRAMS = {
     "chromium": [("chromium", "chromium-browser", "google-chrome")],

@@ -13,7 +13,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mmssl import checkpoint, embed, train
+from mmssl import checkpoint, embed
+from mmssl import run as running
 from mmssl.errors import CannotDo, WrongUse
 from mmssl.settings import read
 from mmssl.train import pretrain
@@ -62,14 +63,14 @@ class Stop(Exception):
 
 
 def stop_at(monkeypatch, number):
-    real = train.step
+    real = running.step
 
     def stopping(*args, **named):
         if named["number"] == number:
             raise Stop
         return real(*args, **named)
 
-    monkeypatch.setattr(train, "step", stopping)
+    monkeypatch.setattr(running, "step", stopping)
 
 
 @pytest.mark.parametrize("at", [3, 8, 11])
@@ -158,7 +159,7 @@ def test_a_frozen_text_tower_read_once_trains_the_same_as_one_read_each_time(sto
     one, two = ([line["loss"] for line in lines(tmp_path / c) if "loss" in line] for c in ("true", "false"))
     assert one == pytest.approx(two, rel=1e-4)
     start = checkpoint.load(tmp_path / "true").model.state_dict()
-    again = train.Run.build(
+    again = running.Run.build(
         read(TINY, [*of(store, tmp_path / "x"), *settings]), store, torch.device("cpu"), found=None
     ).model.network.state_dict()
     frozen = [key for key in start if key.startswith("towers.text")]
@@ -167,13 +168,13 @@ def test_a_frozen_text_tower_read_once_trains_the_same_as_one_read_each_time(sto
 
 
 def test_the_scale_starts_at_its_known_value_and_norms_do_not_decay(store, tmp_path):
-    run = train.Run.build(read(TINY, [*of(store, tmp_path), "optim.steps=1"]), store, torch.device("cpu"), found=None)
+    run = running.Run.build(read(TINY, [*of(store, tmp_path), "optim.steps=1"]), store, torch.device("cpu"), found=None)
     assert run.scale == pytest.approx(1 / 0.07)
     for group in run.optimizer.param_groups:
         assert all((p.ndim > 1) == (group["weight_decay"] > 0) for p in group["params"])
     assert not run.model.network.joint.bias.requires_grad
     sigmoid = ("objectives={sigmoid: {}}", "optim.steps=1")
-    run = train.Run.build(read(TINY, [*of(store, tmp_path), *sigmoid]), store, torch.device("cpu"), found=None)
+    run = running.Run.build(read(TINY, [*of(store, tmp_path), *sigmoid]), store, torch.device("cpu"), found=None)
     assert run.scale == pytest.approx(10)
     assert float(run.model.network.joint.bias.detach()) == -10
     assert run.model.network.joint.bias.requires_grad
@@ -189,13 +190,13 @@ def test_minutes_end_a_run_by_the_clock_and_it_can_be_resumed(store, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(store, tmp_path, monkeypatch):
-    real = train.step
+    real = running.step
 
     def exploding(*args, **named):
         losses = real(*args, **named)
         return losses | {"loss": losses["loss"] * (float("nan") if named["number"] == 6 else 1)}
 
-    monkeypatch.setattr(train, "step", exploding)
+    monkeypatch.setattr(running, "step", exploding)
     with pytest.raises(CannotDo, match="step 7: loss no longer a finite number; the last checkpoint is sound"):
         pretrain(TINY, *of(store, tmp_path / "run"), "optim.steps=12")
     assert checkpoint.read_info(tmp_path / "run")["step"] == 5
@@ -221,6 +222,13 @@ def test_what_a_checkpoint_says_of_itself(whole, store):
     train_rows = store.select(split="train", columns=["patient_id", "pixel_hash"])
     assert images.column("pixel_hash").to_pylist() == train_rows.column("pixel_hash").to_pylist()
     assert not set(images.column("patient").to_pylist()) & set(train_rows.column("patient_id").to_pylist())
+
+
+def test_texts_that_are_cut_are_counted_and_said(store, tmp_path, capsys):
+    settings = ("encoders.text={kind: tiny_text, context_length: 8}", "optim.steps=1")
+    pretrain(TINY, *of(store, tmp_path / "run"), *settings)
+    assert "are longer than the 8 tokens that the text tower reads" in capsys.readouterr().err
+    assert checkpoint.read_info(tmp_path / "run")["tokenizer"]["truncated_share"] == 1.0
 
 
 def test_a_checkpoint_that_is_damaged_incomplete_or_from_the_future_is_refused(whole, tmp_path):

@@ -60,8 +60,13 @@ def demo(out: Path | str, *, seed: int = 0) -> Path:
     prompts.write_text(yaml.safe_dump(wording.PROMPTS, sort_keys=False), encoding="utf-8")
 
     console.say("2/6 prepare: from DICOM files and reports to a store")
-    hospital_files = {"reports": out / "hospital" / "reports.csv", "labels": out / "hospital" / "truth.csv"}
-    prepare(out / "hospital" / "dicom", out / "store", overrides=list(PREPARE), **hospital_files)
+    prepare(
+        out / "hospital" / "dicom",
+        out / "store",
+        reports=out / "hospital" / "reports.csv",
+        labels=out / "hospital" / "truth.csv",
+        overrides=list(PREPARE),
+    )
     console.say("3/6 pretrain: image and text encoders, from pairs alone")
     settings = (f"data.path={out / 'store'}", f"run={out / 'run'}", f"seed={seed}")
     checkpoint = pretrain(CONFIG, *settings, resume=True)

@@ -66,7 +66,8 @@ def pixel_auroc(store_path: Path, labels: Sequence[str]) -> float:
     from mmssl.metrics import auroc
 
     store = Store(store_path)
-    pixels, truth = {}, {}
+    pixels: dict[str, np.ndarray] = {}
+    truth: dict[str, np.ndarray] = {}
     for split in ("train", "validation", "test"):
         table = store.select(split=split, columns=["label_truth"])
         known = [(row, names) for row, names in zip(*(table.column(c).to_pylist() for c in ("row", "label_truth")),
@@ -74,7 +75,7 @@ def pixel_auroc(store_path: Path, labels: Sequence[str]) -> float:
         pixels[split] = np.stack([small(store, row) for row, _ in known])
         truth[split] = np.array([[label in names for label in labels] for _, names in known])
     scaler = StandardScaler().fit(pixels["train"])
-    standard = {split: scaler.transform(x) for split, x in pixels.items()}
+    standard = {split: np.asarray(scaler.transform(x)) for split, x in pixels.items()}
 
     def macro(scores: np.ndarray, split: str) -> float:
         areas = [auroc(truth[split][:, i], scores[:, i]) for i in range(len(labels))]

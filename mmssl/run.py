@@ -1,0 +1,353 @@
+"""A run in memory: towers, objectives, optimizer and rows, made from a config; what the loop calls by name."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmssl import checkpoint as checkpoints
+from mmssl import config as configs
+from mmssl import console, hardware
+from mmssl.data import batches, images
+from mmssl.data.store import Store
+from mmssl.data.transforms import POLICIES
+from mmssl.distributed import first_says, on_first, rank, sum_gradients, world_size
+from mmssl.errors import CannotDo, WrongUse, many
+from mmssl.files import number_of
+from mmssl.initialise import initialise
+from mmssl.model import Model, Network, Views, build_network, build_objectives, freeze, frozen_in_eval
+from mmssl.runlog import RunLog
+from mmssl.schedule import Clock
+from mmssl.settings import Pretrain
+from mmssl.step import step
+from mmssl.types import Batch
+from mmssl.validation import Validator
+
+LOOKED_AT = 4000
+"""Training texts whose length is looked at before a run."""
+
+
+@dataclasses.dataclass
+class Run:
+    """A run in memory: what the loop needs by name."""
+
+    settings: Pretrain
+    store: Store
+    rows: batches.TrainingRows
+    model: Model
+    optimizer: torch.optim.Optimizer
+    reading: batches.Reading
+    validator: Validator
+    lookup: Any
+    every_save: int | None
+    every_validation: int | None
+    initialised: list[dict[str, Any]]
+    truncated: float | None
+    step: int = 0
+    best: float | None = None
+
+    @classmethod
+    def build(cls, settings: Pretrain, store: Store, device: torch.device, *, found: Path | None) -> "Run":
+        """Everything that is the same at every start; weights are drawn from the seed.
+
+        With a checkpoint to go on from (`found`), nothing is read from where the weights once came from.
+        """
+        torch.manual_seed(settings.seed)
+        network = build_network(settings, files=None if found is None else found / "text")
+        objectives = build_objectives(settings, network)
+        if found is None:
+            initialised = [dataclasses.asdict(report) for report in initialise(network, settings.init)]
+        else:
+            initialised = [one for one in checkpoints.read_info(found)["initialised"] if "source" in one]
+        columns = sorted({name for objective in objectives.values() for name in objective.columns})
+        rows = batches.training_rows(store, where=settings.data.where, columns=columns)
+        check_rows(settings, rows, network)
+        prepare_towers(settings, network)
+        network.to(device)
+        cut = truncated_share(settings, rows, network)
+        table, lookup = tabulate(settings, rows, network)
+        model = Model(
+            network,
+            objectives,
+            weights={label: part.weight for label, part in settings.objectives.items()},
+            views=Views(POLICIES[settings.data.policy], settings.seed),
+            bf16=wants_bf16(settings, device),
+            text_table=table,
+        ).to(device)
+        model.to(memory_format=torch.channels_last)  # pyright: ignore
+        optimizer = torch.optim.AdamW(
+            parameter_groups(settings, model), lr=settings.optim.lr, betas=settings.optim.betas, fused=True
+        )
+        steps = steps_of(settings, rows)
+        every = settings.checkpoint.every or (max(1, steps // 20) if steps else 50)
+        return cls(
+            settings=settings,
+            store=store,
+            rows=rows,
+            model=model,
+            optimizer=optimizer,
+            reading=reading_of(settings, store, model),
+            validator=Validator(settings, store, network),
+            lookup=lookup,
+            every_save=every,
+            every_validation=settings.validation.every or every,
+            initialised=initialised,
+            truncated=cut,
+        )
+
+    def clock(self, began: float) -> Clock:
+        minutes = self.settings.minutes
+        return Clock(steps_of(self.settings, self.rows), None if minutes is None else minutes * 60, began)
+
+    @property
+    def scale(self) -> float | None:
+        joint = self.model.network.joint
+        return None if joint is None else float(joint.lent().scale.detach())
+
+    def loader(self) -> Iterator[Batch]:
+        """Batches from the step this run stands at, without end."""
+        order = batches.Order(
+            len(self.rows),
+            self.settings.data.batch_size,
+            seed=self.settings.seed,
+            start=self.step,
+            rank=rank(),
+            world_size=world_size(),
+        )
+        towers = self.model.network.towers
+        tokenizer = self.lookup or (towers["text"].tokenizer if "text" in towers else None)  # pyright: ignore
+        return batches.loader(self.rows, self.reading, order, tokenizer, workers=self.settings.data.workers)  # pyright: ignore
+
+    def learn(
+        self, batch: Batch, backward: Callable[[Tensor], None], learning_rate: float
+    ) -> tuple[dict[str, float], float]:
+        """One step; returns the losses over all processes and the gradient's norm before clipping."""
+        self.model.train()
+        frozen_in_eval(self.model)
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate * group["lr_scale"]
+        torch.manual_seed(number_of(f"{self.settings.seed} {self.step} {rank()}"))  # dropout, a function of the step
+        losses = step(self.model, batch, backward, number=self.step)
+        parameters = [p for p in self.model.trainable() if p.grad is not None]
+        sum_gradients(parameters)
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.optim.clip)
+        found = {name: float(value) for name, value in losses.items()}
+        check_finite(found, float(norm), self.step + 1)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.step += 1
+        return found, float(norm)
+
+    def validate(self, log: RunLog) -> None:
+        """Looks at the validation split; the best so far is kept as RUN/best."""
+        if rank() == 0:
+            metrics = self.validator(self.rows)
+            log.validation(self.step, metrics)
+            value = metrics.get(self.settings.checkpoint.best)
+            if value is not None and (self.best is None or value > self.best):
+                self.best = value
+                self._write(self.settings.run / "best", None)
+        self.best = None if self.best is None else first_says(self.best, torch.device("cpu"))
+
+    def save(self, clock: Clock, *, finished: bool = False) -> None:
+        position = {"step": self.step, "best": self.best, "elapsed": clock.elapsed, "finished": finished}
+        training = checkpoints.Training(self.optimizer.state_dict(), position)
+        on_first(lambda: self._write(self.settings.run / "checkpoint", training))
+
+    def finish(self, log: RunLog, clock: Clock) -> None:
+        self.validate(log)
+        self.save(clock, finished=True)
+        if rank() == 0 and self.best is None:
+            console.say(
+                f"no RUN/best was kept: the metric {self.settings.checkpoint.best!r} was never there (R@10 needs "
+                "a validation split with at least 20 rows and 20 distinct texts, knn needs validation.knn)"
+            )
+
+    def go_on(self, folder: Path, clock: Clock) -> bool:
+        """Weights, optimizer and position of a checkpoint; True where the run is finished."""
+        training = checkpoints.read_training(folder)
+        checkpoints.fill(self.model.network, checkpoints.read_tensors(folder / "model.safetensors"))
+        checkpoints.fill(self.model.objectives, checkpoints.read_tensors(folder / "heads.safetensors"))
+        self.optimizer.load_state_dict(training.optimizer)
+        self.step, self.best = training.position["step"], training.position["best"]
+        clock.before = training.position["elapsed"]
+        return bool(training.position["finished"])
+
+    def _write(self, folder: Path, training: checkpoints.Training | None) -> None:
+        towers: Any = self.model.network.towers
+        manifest = self.store.manifest
+        info = {
+            "config": configs.plain(self.settings),
+            "step": self.step,
+            "dim": self.model.network.dim,
+            "preprocess": {
+                "size": towers["image"].image_size,
+                "mean": list(towers["image"].mean),
+                "std": list(towers["image"].std),
+                "interpolation": "bicubic",
+                "resize_mode": "longest",
+                "fill_color": 0,
+            },
+            "intensity": images.INTENSITY,
+            "tokenizer": tokenizer_contract(towers["text"], self.truncated) if "text" in towers else None,
+            "store": {
+                "content_hash": self.store.content_hash,
+                "version": self.store.version,
+                "key_id": manifest.get("key_id"),
+            },
+            "parent": self.settings.init.checkpoint,
+            "initialised": [*self.initialised, *origins(towers)],
+            "energy": None,
+        }
+        checkpoints.save(
+            folder,
+            self.model.network,
+            self.model.objectives,
+            info,
+            training=training,
+            training_images=self.validator.training_images(self.rows),
+        )
+
+
+def check_rows(settings: Pretrain, rows: batches.TrainingRows, network: Network) -> None:
+    """Raises WrongUse where the rows cannot be trained on as the config says; all reasons at once."""
+    size, count = settings.data.batch_size, len(rows)
+    problems = []
+    where = f" that match {settings.data.where!r}" if settings.data.where else ""
+    if count == 0:
+        problems.append(f"the store has no training rows{where}")
+    elif count < size:
+        problems.append(f"data.batch_size is {size}, and the store has {count} training rows{where}: lower it")
+    if size % world_size():
+        problems.append(f"data.batch_size is {size}, which {world_size()} processes cannot share evenly")
+    if network.joint is not None and count and not rows.with_text:
+        problems.append(
+            "no training row has text: use image objectives alone and `encoders.text: null` "
+            "(configs/pretrain/images.yaml), or prepare the store with reports"
+        )
+    if problems:
+        raise WrongUse(many("data and config together", problems))
+
+
+def prepare_towers(settings: Pretrain, network: Network) -> None:
+    """Freezes what the config freezes, and what no objective trains."""
+    freeze(network, "image", settings.encoders.image.freeze)
+    kinds = {part.kind for part in settings.objectives.values()}
+    if settings.encoders.text is not None and network.joint is not None:
+        freeze(network, "text", settings.encoders.text.freeze)
+        # an unused parameter would be moved by weight decay alone
+        network.joint.bias.requires_grad_("sigmoid" in kinds or not kinds <= {"image_report", "image_image"})
+
+
+def parameter_groups(settings: Pretrain, model: Model) -> list[dict[str, Any]]:
+    """What the optimizer is given: every parameter with its tower's share of the rate."""
+    scales = {"image": settings.encoders.image.lr_scale}
+    if settings.encoders.text is not None:
+        scales["text"] = settings.encoders.text.lr_scale
+    return parameter_groups_of(model, weight_decay=settings.optim.weight_decay, lr_scales=scales)
+
+
+def parameter_groups_of(
+    model: Model, *, weight_decay: float, lr_scales: Mapping[str, float] = MappingProxyType({})
+) -> list[dict[str, Any]]:
+    """Parameters by tower and by whether weight decay applies: not to norms, biases and the scale."""
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            tower = name.removeprefix("network.towers.").partition(".")[0]
+            decay = weight_decay if parameter.ndim > 1 else 0.0
+            groups.setdefault((lr_scales.get(tower, 1.0), decay), []).append(parameter)
+    return [
+        {"params": some, "lr_scale": scale, "weight_decay": decay} for (scale, decay), some in sorted(groups.items())
+    ]
+
+
+def steps_of(settings: Pretrain, rows: batches.TrainingRows) -> int | None:
+    """Steps of the whole run; None where it is measured by the clock."""
+    if settings.optim.epochs is not None:
+        return max(1, math.ceil(settings.optim.epochs * (len(rows) // settings.data.batch_size)))
+    return settings.optim.steps
+
+
+def reading_of(settings: Pretrain, store: Store, model: Model) -> batches.Reading:
+    channels = settings.data.channels
+    return batches.Reading(
+        size=model.network.towers["image"].image_size,  # pyright: ignore
+        views=model.views_needed(),
+        channels=(3 if store.manifest["colour"] else 1) if channels == "auto" else channels,
+        crop=POLICIES[settings.data.policy].crop,
+        text=settings.data.text,
+        sentences=settings.data.sentences,
+        seed=settings.seed,
+    )
+
+
+def wants_bf16(settings: Pretrain, device: torch.device) -> bool:
+    return settings.precision == "bf16" or (settings.precision == "auto" and hardware.has_bf16(device))
+
+
+def tokenizer_contract(tower: Any, truncated: float | None) -> dict[str, Any]:
+    """How texts became numbers for this tower, and the share of training texts that were too long for it."""
+    sample = tower.tokenizer(["No pleural effusion."])
+    return {"context_length": tower.context_length, "sample": sample.ids[0].tolist(), "truncated_share": truncated}
+
+
+def truncated_share(settings: Pretrain, rows: batches.TrainingRows, network: Network) -> float | None:
+    """Share of the passages that are longer than the text tower reads, of a few thousand looked at; says so."""
+    if network.joint is None:
+        return None
+    passages = batches.all_passages(rows, mode=settings.data.text, most=settings.data.sentences)[1:]
+    some = passages[:: max(1, len(passages) // LOOKED_AT)]
+    tower: Any = network.towers["text"]
+    cut = tower.tokenizer(some).truncated if some else 0
+    if cut and rank() == 0:
+        console.say(
+            f"{cut} of {len(some)} training texts looked at are longer than the {tower.context_length} tokens that the "
+            "text tower reads, and are cut; data.text=sentences makes them shorter"
+        )
+    return cut / len(some) if some else None
+
+
+def origins(towers: Any) -> list[dict[str, Any]]:
+    """Where weights that came with a tower's name are from; a tower built from sizes has none."""
+    return [{"part": name, "origin": tower.origin} for name, tower in towers.items() if "origin" in vars(tower)]
+
+
+def tabulate(
+    settings: Pretrain, rows: batches.TrainingRows, network: Network
+) -> tuple[Tensor | None, batches.Lookup | None]:
+    """What a frozen text tower pools of every passage there is, and the look-up that takes its tokenizer's place."""
+    text = settings.encoders.text
+    if text is None or text.freeze != "all" or not settings.data.cache_text:
+        return None, None
+    passages = batches.all_passages(rows, mode=settings.data.text, most=settings.data.sentences)
+    tower: Any = network.towers["text"]
+    device = next(tower.parameters()).device
+    order = sorted(range(len(passages)), key=lambda i: len(passages[i]))  # alike lengths pad little
+    table = torch.empty(len(passages), tower.width)
+    tower.eval()
+    with torch.inference_mode(), console.progress("texts", len(passages), "texts") as advance:
+        for start in range(0, len(order), 128):
+            some = order[start : start + 128]
+            with torch.autocast(device.type, torch.bfloat16, enabled=wants_bf16(settings, device)):
+                pooled = tower(tower.tokenizer([passages[i] for i in some]).ids.to(device)).pooled
+            table[some] = pooled.float().cpu()
+            advance(len(some))
+    return table.clone().to(device), batches.Lookup({text: place for place, text in enumerate(passages)})
+
+
+def check_finite(losses: dict[str, float], norm: float, number: int) -> None:
+    """Raises CannotDo before the weights take a step that would ruin them."""
+    bad = [name for name, value in losses.items() if not math.isfinite(value)]
+    if not math.isfinite(norm):
+        bad.append("the gradient")
+    if bad:
+        raise CannotDo(
+            f"step {number}: {', '.join(bad)} no longer a finite number; the last checkpoint is sound. "
+            "Lower optim.lr, lengthen optim.warmup, or set precision=fp32"
+        )

@@ -95,7 +95,7 @@ class Model(nn.Module):
         """What each objective keeps of every row, in float32."""
         with torch.autocast(batch.images.device.type, torch.bfloat16, enabled=self.bf16):
             features = self.features(batch, number)
-            each = {name: o.each(features) for name, o in self.objectives.items()}
+            each = {name: o.each(features) for name, o in self.objectives.items()}  # pyright: ignore
         return tree_map(lambda x: x.float() if x.is_floating_point() else x, each)
 
     def features(self, batch: Batch, number: int) -> dict[Feature, Tensor]:

@@ -205,5 +205,17 @@ PROMPTS: dict[str, Any] = {
     "positive": ["{}"],
     # Impressions say what is there and seldom what is not, so a finding is held against a normal film.
     "negative": ["normal chest radiograph", "no acute cardiopulmonary abnormality"],
-    "overrides": {NO_FINDING: {"positive": ["{}"], "negative": ["abnormal chest"]}},
+    "overrides": {
+        NO_FINDING: {
+            "positive": ["{}"],
+            "negative": [
+                "pleural effusion",
+                "pneumothorax",
+                "consolidation",
+                "lung nodule",
+                "rib fracture",
+                "cardiomegaly",
+            ],
+        }
+    },
 }

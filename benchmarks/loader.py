@@ -4,14 +4,16 @@
 
 The same JPEGs of at most 320 px, 224 px out, the same random crop (a square of 90 to 100 % of the side), captions
 tokenised on both sides, batches of 64 as float tensors ready for the tower. What our policy adds on the batch is timed
-apart (`views_per_s`). One thread each, alternating in one process.
+apart (`views_per_s`). One thread each, each in a process of its own as a worker is, in turns.
 """
 
 import csv
 import itertools
 import json
+import multiprocessing
 import statistics
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import open_clip
@@ -27,7 +29,7 @@ from mmssl.data.transforms import POLICIES, device_view, normalise
 from mmssl.hardware import keep_memory
 from mmssl.prepare.job import prepare
 
-SIZE, BATCH, BATCHES, ROUNDS, CROP = 224, 64, 8, 5, 0.95
+SIZE, BATCH, BATCHES, ROUNDS, CROP = 224, 64, 20, 5, 0.95
 
 
 def peer_loader(folder: Path, table: Path) -> DataLoader:
@@ -51,49 +53,90 @@ def peer_loader(folder: Path, table: Path) -> DataLoader:
 
 def our_loader(folder: Path, store: Path):
     """Ours as shipped, for the same rows and captions."""
-    prepare(folder, store, layout="medpix")
     rows = batches.training_rows(Store(store))
     tokenizer = plugins.find("encoders", "open_clip_text")(name="ViT-B-32").tokenizer
     reading = batches.Reading(size=SIZE, crop=CROP)
     return rows, lambda: batches.loader(rows, reading, batches.Order(len(rows), BATCH, seed=0), tokenizer, workers=0)
 
 
-def main() -> None:
-    folder = common.data("medpix")
+def our_turn(folder: Path, scratch: Path):
+    """What our side does in a turn, in a process of its own, as a loader's worker is one."""
+    keep_memory()  # as `mmssl pretrain` does, and its workers after it
+    _, ours = our_loader(folder, scratch / "store")
+    stream, mean, std = ours(), (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+
+    def turn() -> None:
+        for batch in itertools.islice(stream, BATCHES):
+            x = normalise(batch.images[:, 0].float().div_(255), mean, std)
+            assert x.shape == (BATCH, 3, SIZE, SIZE)
+            assert x.dtype == torch.float32
+
+    return turn
+
+
+def policy_turn(folder: Path, scratch: Path):
+    """What our policy adds on the batch."""
+    keep_memory()
+    _, ours = our_loader(folder, scratch / "store")
+    one = next(ours())
+
+    def turn() -> None:
+        for number in range(BATCHES):
+            device_view(one.images[:, 0], one.image, POLICIES["slice"], 0, number, 0)
+
+    return turn
+
+
+def peer_turn(folder: Path, scratch: Path):
+    loading = peer_loader(folder, scratch / "train.tsv")
+    stream = itertools.chain.from_iterable(itertools.repeat(loading))
+
+    def turn() -> None:
+        for images, _ in itertools.islice(stream, BATCHES):
+            assert images.shape == (BATCH, 3, SIZE, SIZE)
+
+    return turn
+
+
+TURNS = {"open_clip": peer_turn, "ours": our_turn, "our policy": policy_turn}
+
+
+def serve(name: str, folder: Path, scratch: Path, line) -> None:
+    """A contestant's process: works a turn whenever it is asked to."""
     torch.set_num_threads(1)
     console.quiet = True
+    turn = TURNS[name](folder, scratch)
+    line.send("ready")
+    while line.recv() == "turn":
+        turn()
+        line.send("done")
+
+
+def main() -> None:
+    folder = common.data("medpix")
     common.settings(size=SIZE, batch=BATCH, batches=BATCHES, rounds=ROUNDS, crop=f"{CROP} to 1 of the side")
-    mean, std = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+    spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as scratch:
-        theirs = peer_loader(folder, Path(scratch, "train.tsv"))
-        rows, ours = our_loader(folder, Path(scratch, "store"))
-        stream, peer_stream = ours(), itertools.chain.from_iterable(itertools.repeat(theirs))
+        console.quiet = True
+        prepare(folder, Path(scratch, "store"), layout="medpix")
+        lines = {}
+        for name in TURNS:
+            lines[name], far = spawn.Pipe()
+            spawn.Process(target=serve, args=(name, folder, Path(scratch), far), daemon=True).start()
+            assert lines[name].recv() == "ready"
 
-        def our_batches() -> float:
-            keep_memory()  # as `mmssl pretrain` does
-            for batch in itertools.islice(stream, BATCHES):
-                x = normalise(batch.images[:, 0].float().div_(255), mean, std)
-                assert x.shape == (BATCH, 3, SIZE, SIZE)
-                assert x.dtype == torch.float32
-            return BATCH * BATCHES
+        def ask(name: str) -> Callable[[], float]:
+            def work() -> float:
+                lines[name].send("turn")
+                lines[name].recv()
+                return BATCH * BATCHES
 
-        def peer_batches() -> float:
-            keep_memory(False)
-            for images, _ in itertools.islice(peer_stream, BATCHES):
-                assert images.shape == (BATCH, 3, SIZE, SIZE)
-            return BATCH * BATCHES
+            return work
 
-        one = next(stream)
-
-        def views() -> float:
-            keep_memory()
-            for number in range(BATCHES):
-                device_view(one.images[:, 0], one.image, POLICIES["slice"], 0, number, 0)
-            return BATCH * BATCHES
-
-        rates = common.alternate({"open_clip": peer_batches, "ours": our_batches, "our policy": views}, rounds=ROUNDS)
+        rates = common.alternate({name: ask(name) for name in TURNS}, rounds=ROUNDS)
+        for line in lines.values():
+            line.send("end")
     common.show(rates, "images/s")
-    print(f"rows: {len(rows)}")
     print(f"peer: {statistics.median(rates['open_clip']):.1f}")
     print(f"views_per_s: {statistics.median(rates['our policy']):.1f}")
     print(f"ratio: {common.ratio(rates, 'ours', 'open_clip'):.3f}")

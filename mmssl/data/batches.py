@@ -135,12 +135,13 @@ class Samples(Dataset):  # type: ignore[type-arg]
 
     def open(self, place: int) -> Image.Image:
         """The row's picture in 8 bits; a JPEG is decoded no larger than needed."""
-        image = Image.open(io.BytesIO(self.rows.store.image_bytes(int(self.rows.row[place]))))
+        content = io.BytesIO(self.rows.store.image_bytes(int(self.rows.row[place])))
+        image = Image.open(content, formats=("JPEG", "PNG"))  # all that a store holds
         mode = "L" if self.reading.channels == 1 else "RGB"
         if image.format == "JPEG":
             side = math.ceil(self.reading.size / self.reading.crop)
             image.draft(mode, (side, side))
-        image = images.view8(image, self.rows.modality[place])
+        image = images.view8(image, self.rows.modality[place], grey=mode == "L")
         return image if image.mode == mode else image.convert(mode)
 
 

@@ -28,6 +28,12 @@ def _byte_pairs() -> Any:
     return SimpleTokenizer()
 
 
+@functools.lru_cache(maxsize=100_000)
+def _encoded(text: str) -> tuple[int, ...]:
+    """A text's tokens; the same sentences come again in every epoch."""
+    return tuple(_byte_pairs().encode(text))
+
+
 @dataclass(frozen=True)
 class Tokenizer:
     """The tokens of open_clip's `SimpleTokenizer`, cut to the longest of the batch where `fixed` is not set."""
@@ -38,7 +44,7 @@ class Tokenizer:
     def __call__(self, texts: list[str]) -> Tokens:
         """[B, T], start and end token around each text, padded with 0; a text that is too long keeps its end token."""
         clip = _byte_pairs()
-        full = [[clip.sot_token_id, *clip.encode(text), clip.eot_token_id] for text in texts]
+        full = [[clip.sot_token_id, *_encoded(text), clip.eot_token_id] for text in texts]
         length = self.context_length
         rows = [row if len(row) <= length else [*row[: length - 1], clip.eot_token_id] for row in full]
         longest = length if self.fixed else max((len(row) for row in rows), default=2)

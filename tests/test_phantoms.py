@@ -12,12 +12,12 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
+import pydicom
 import pytest
 
 from mmssl.phantoms import anatomy, film, findings, hospital, wording
 from mmssl.phantoms.findings import Finding
 
-pydicom = pytest.importorskip("pydicom")
 NUM_PATIENTS = 40
 
 

@@ -140,7 +140,7 @@ def phantom(out: Out, settings: Settings = None, quiet: Quiet = False) -> None:
     from mmssl.phantoms.hospital import write
 
     with console.progress("phantoms", chosen.n, "patients") as advance:
-        write(out, seed=chosen.seed, patients=chosen.n, progress=lambda done, total: advance())
+        write(out, seed=chosen.seed, n=chosen.n, progress=lambda done, total: advance())
 
 
 @app.command(

@@ -137,7 +137,7 @@ def test_reports_that_were_shuffled_among_patients_teach_nothing(demo_folder, tm
 
 @pytest.mark.slow
 def test_the_model_reads_phantoms_of_another_hospital(demo_folder, tmp_path):
-    hospital.write(tmp_path / "other", seed=12345, patients=400)
+    hospital.write(tmp_path / "other", seed=12345, n=400)
     prepare(
         tmp_path / "other" / "dicom",
         tmp_path / "store",

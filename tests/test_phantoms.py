@@ -15,6 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 
+from mmssl.errors import WrongUse
 from mmssl.phantoms import anatomy, film, findings, hospital, wording
 from mmssl.phantoms.findings import Finding
 
@@ -24,7 +25,7 @@ NUM_PATIENTS = 40
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, hospital.Summary]:
     out = tmp_path_factory.mktemp("hospital")
-    return out, hospital.write(out, seed=3, patients=NUM_PATIENTS)
+    return out, hospital.write(out, seed=3, n=NUM_PATIENTS)
 
 
 def _table(path: Path) -> list[dict[str, str]]:
@@ -92,7 +93,7 @@ def _all_names() -> set[str]:
 
 def test_same_seed_same_bytes_and_no_identity_in_two_seeds(tmp_path):
     for name, seed in (("a", 5), ("b", 5), ("c", 6)):
-        hospital.write(tmp_path / name, seed=seed, patients=6)
+        hospital.write(tmp_path / name, seed=seed, n=6)
     contents = {
         name: {
             path.relative_to(tmp_path / name): path.read_bytes()
@@ -114,9 +115,9 @@ def test_numbers_of_patients_and_accessions_never_meet():
 
 
 def test_more_processes_write_the_same(tmp_path, monkeypatch):
-    hospital.write(tmp_path / "one", seed=8, patients=5)
+    hospital.write(tmp_path / "one", seed=8, n=5)
     monkeypatch.setattr(hospital, "FEW_PATIENTS", 1)
-    hospital.write(tmp_path / "many", seed=8, patients=5)
+    hospital.write(tmp_path / "many", seed=8, n=5)
     assert (tmp_path / "one/reports.csv").read_bytes() == (tmp_path / "many/reports.csv").read_bytes()
 
 
@@ -130,7 +131,7 @@ def test_spoilt_files_are_planted(tmp_path, monkeypatch):
         return real(self, population, *args, **kwargs)
 
     monkeypatch.setattr(Random, "choices", choices)
-    summary = hospital.write(tmp_path, seed=1, patients=20)
+    summary = hospital.write(tmp_path, seed=1, n=20)
     assert min(summary.corrupt, summary.blank, summary.duplicates) > 0
     assert len(list(tmp_path.rglob("IM8.dcm"))) == summary.corrupt
     blank = [pydicom.dcmread(path).pixel_array for path in tmp_path.rglob("IM9.dcm")]
@@ -326,7 +327,27 @@ def test_importing_loads_nothing_heavy():
     assert ran.stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize("wrong", [{"patients": 0}, {"patients": 200_000}, {"seed": -1}])
-def test_wrong_numbers_are_refused(tmp_path, wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong))):
+@pytest.mark.parametrize(("wrong", "said"), [
+    ({"n": 0}, "0 patients were asked for; from 1 to 100000 can be made"),
+    ({"n": 200_000}, "200000 patients were asked for"),
+    ({"seed": -1}, "the seed is -1; it must not be negative"),
+])  # fmt: skip
+def test_wrong_numbers_are_refused(tmp_path, wrong, said):
+    with pytest.raises(WrongUse, match=said):
         hospital.write(tmp_path, **wrong)
+
+
+def test_a_folder_that_holds_something_is_left_alone(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    with pytest.raises(WrongUse, match="is not an empty folder; name another"):
+        hospital.write(tmp_path, n=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+def test_a_hospital_is_there_whole_or_not_at_all(tmp_path):
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        hospital.write(tmp_path / "hospital", n=3, progress=stop)
+    assert not list(tmp_path.iterdir())

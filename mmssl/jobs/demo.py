@@ -12,7 +12,7 @@ import yaml
 
 from mmssl import console
 from mmssl.errors import CannotDo, WrongUse
-from mmssl.files import write_json
+from mmssl.files import remove_parts, write_json
 
 PATIENTS = 1900
 """So many that at least 330 patients are to be expected in test."""
@@ -50,10 +50,10 @@ def demo(out: Path | str, *, seed: int = 0) -> Path:
     out = Path(out)
     begin(out, seed)
     console.say(f"1/6 phantom: a hospital of {PATIENTS} patients that do not exist")
-    if not (out / "hospital" / "truth.csv").exists():
+    if not (out / "hospital").exists():
         with console.progress("phantoms", PATIENTS, "patients") as advance:
             made = hospital.write(
-                out / "hospital", seed=seed, patients=PATIENTS, progress=lambda done, total: advance(1)
+                out / "hospital", seed=seed, n=PATIENTS, progress=lambda done, total: advance(1)
             )
         console.table("hospital", ["what", "count"], list(made._asdict().items()))
     prompts = out / "prompts.yaml"
@@ -124,3 +124,4 @@ def begin(out: Path, seed: int) -> None:
     elif out.exists() and any(out.iterdir()):
         raise WrongUse(f"{out} is not empty and holds no demo: name another folder")
     write_json(note, said)
+    remove_parts(out)

@@ -17,6 +17,9 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal, NamedTuple
 
+from mmssl.errors import WrongUse
+from mmssl.files import whole_folder
+
 from . import findings as findings_of
 from . import wording
 from .findings import Finding
@@ -78,25 +81,45 @@ class _Written(NamedTuple):
 
 
 def write(
-    out: Path, *, seed: int = 0, patients: int = 1200, progress: Callable[[int, int], None] | None = None
+    out: Path, *, seed: int = 0, n: int = 1200, progress: Callable[[int, int], None] | None = None
 ) -> Summary:
-    """Write a hospital to `out`: the same seed writes the same bytes, two seeds share no identity."""
-    if not 1 <= patients <= MOST_PATIENTS:
-        raise ValueError(f"patients is {patients}; from 1 to {MOST_PATIENTS} can be made")
-    if seed < 0:
-        raise ValueError(f"seed is {seed}; it must not be negative")
+    """Writes a hospital to `out`, whole or not at all: the same seed writes the same bytes, two share no identity.
+
+    Args:
+        out: A folder that does not exist yet, or is empty.
+        seed: From 0 up; below a million no two seeds share an id.
+        n: How many patients, up to MOST_PATIENTS.
+        progress: Called with how many patients are done, and how many there are.
+
+    Raises:
+        WrongUse: for numbers out of range, or a folder that holds something.
+    """
     out = Path(out)
-    (out / "dicom").mkdir(parents=True, exist_ok=True)
+    wrong = []
+    if not 1 <= n <= MOST_PATIENTS:
+        wrong.append(f"{n} patients were asked for; from 1 to {MOST_PATIENTS} can be made")
+    if seed < 0:
+        wrong.append(f"the seed is {seed}; it must not be negative")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        wrong.append(f"{out} exists and is not an empty folder; name another, or remove it")
+    if wrong:
+        raise WrongUse("; ".join(wrong))
+    with whole_folder(out) as part:
+        return _write(part, seed, n, progress)
+
+
+def _write(out: Path, seed: int, n: int, progress: Callable[[int, int], None] | None) -> Summary:
+    (out / "dicom").mkdir()
     done: list[_Written] = []
-    for written in _each(out / "dicom", seed, patients):
+    for written in _each(out / "dicom", seed, n):
         done.append(written)
         if progress:
-            progress(len(done), patients)
+            progress(len(done), n)
     reports = [row for written in done for row in written.reports]
     _write_table(out / "reports.csv", reports)
     _write_table(out / "truth.csv", [row for written in done for row in written.truth])
     return Summary(
-        patients=patients,
+        patients=n,
         studies=sum(written.studies for written in done),
         files=sum(written.files for written in done),
         reports=len(reports),

@@ -5,7 +5,8 @@ bytes.
 """
 
 import io
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ Format = Literal["svg", "png"]
 GREY = "#8a8f98"
 BLUE = "#2563a8"
 ORANGE = "#c8641e"
+GREEN = "#3d8b5f"
 
 
 class Curve(NamedTuple):
@@ -120,6 +122,20 @@ def loss_curve(
         beside.set_ylabel(validation[2], color=ORANGE)
         beside.spines["top"].set_visible(False)
         beside.tick_params(labelsize=8)
+    return _bytes(figure, format)
+
+
+def lines(series: Mapping[str, tuple[Sequence[float], Sequence[float]]], *, format: Format = "svg") -> bytes:
+    """Values over steps, a line for each name: {name: (steps, values)}; a single line's name labels the axis."""
+    figure, axes = _new(6.4, 2.6)
+    for (name, (x, y)), colour in zip(series.items(), itertools.cycle((BLUE, ORANGE, GREEN, GREY)), strict=False):
+        marker = "o" if len(x) < 40 else None
+        axes.plot(x, y, color=colour, linewidth=1.2, marker=marker, markersize=3, label=_plain(name))
+    axes.set_xlabel("step")
+    if len(series) == 1:
+        axes.set_ylabel(_plain(next(iter(series))))
+    else:
+        axes.legend(fontsize=8, frameon=False)
     return _bytes(figure, format)
 
 

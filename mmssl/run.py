@@ -8,11 +8,12 @@ from types import MappingProxyType
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor
 
 from mmssl import checkpoint as checkpoints
 from mmssl import config as configs
-from mmssl import console, hardware
+from mmssl import console, hardware, runpage
 from mmssl.data import batches, images
 from mmssl.data.store import Store
 from mmssl.data.transforms import POLICIES
@@ -152,7 +153,31 @@ class Run:
             if value is not None and (self.best is None or value > self.best):
                 self.best = value
                 self._write(self.settings.run / "best", None)
+            self.show()
         self.best = None if self.best is None else first_says(self.best, torch.device("cpu"))
+
+    def show(self) -> None:
+        """RUN/report.html as the run stands."""
+        settings, patients = self.settings, len(set(self.rows.patient.tolist()))
+        sizes = {name: sum(p.numel() for p in tower.parameters()) for name, tower in self.model.network.towers.items()}
+        facts = [
+            ("step", self.step),
+            ("training images", len(self.rows)),
+            ("with text", self.rows.with_text),
+            ("patients", patients),
+            ("batch", settings.data.batch_size),
+            ("processes", world_size()),
+            *((f"{name} tower", f"{count / 1e6:.2f} M parameters") for name, count in sizes.items()),
+            ("computed in", "bf16" if self.model.bf16 else "float32"),
+            (f"best {settings.checkpoint.best}", self.best),
+        ]
+        runpage.write(
+            settings.run,
+            facts=facts,
+            config=yaml.safe_dump(configs.plain(settings), sort_keys=False),
+            metric=settings.checkpoint.best,
+            initialised=self.initialised,
+        )
 
     def save(self, clock: Clock, *, finished: bool = False) -> None:
         position = {"step": self.step, "best": self.best, "elapsed": clock.elapsed, "finished": finished}
@@ -162,6 +187,9 @@ class Run:
     def finish(self, log: RunLog, clock: Clock) -> None:
         self.validate(log)
         self.save(clock, finished=True)
+        if rank() == 0:
+            run = self.settings.run
+            console.say(f"the model is {run / 'checkpoint'}; how it went is shown in {run / 'report.html'}")
         if rank() == 0 and self.best is None:
             console.say(
                 f"no RUN/best was kept: the metric {self.settings.checkpoint.best!r} was never there (R@10 needs "

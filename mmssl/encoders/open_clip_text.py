@@ -34,6 +34,11 @@ def _encoded(text: str) -> tuple[int, ...]:
     return tuple(_byte_pairs().encode(text))
 
 
+def forget_tokens() -> None:
+    """For measurements: the next text is encoded anew."""
+    _encoded.cache_clear()
+
+
 @dataclass(frozen=True)
 class Tokenizer:
     """The tokens of open_clip's `SimpleTokenizer`, cut to the longest of the batch where `fixed` is not set."""

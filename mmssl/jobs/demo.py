@@ -52,9 +52,7 @@ def demo(out: Path | str, *, seed: int = 0) -> Path:
     console.say(f"1/6 phantom: a hospital of {PATIENTS} patients that do not exist")
     if not (out / "hospital").exists():
         with console.progress("phantoms", PATIENTS, "patients") as advance:
-            made = hospital.write(
-                out / "hospital", seed=seed, n=PATIENTS, progress=lambda done, total: advance(1)
-            )
+            made = hospital.write(out / "hospital", seed=seed, n=PATIENTS, progress=lambda done, total: advance(1))
         console.table("hospital", ["what", "count"], list(made._asdict().items()))
     prompts = out / "prompts.yaml"
     prompts.write_text(yaml.safe_dump(wording.PROMPTS, sort_keys=False), encoding="utf-8")

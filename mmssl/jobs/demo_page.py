@@ -6,7 +6,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmssl import figures, page
+from mmssl import page, runpage
 from mmssl.data.store import Store
 from mmssl.files import whole_file
 
@@ -33,7 +33,7 @@ def write(out: Path, checks: "Sequence[Check]", searches: "Sequence[SidedHits]",
         ),
         facts=_facts(store),
         checks=[astuple(one) for one in checks],
-        loss_curve=loss_curve(out / "run" / "metrics.jsonl", metric=metric),
+        loss_curve=runpage.loss_curve(*runpage.read(out / "run" / "metrics.jsonl"), metric=metric),
         pairs=[_pair(store, row) for row in _some_rows(store)],
         zeroshot=_labels(found),
         pictures=_pictures(out / "zeroshot"),
@@ -44,17 +44,6 @@ def write(out: Path, checks: "Sequence[Check]", searches: "Sequence[SidedHits]",
     with whole_file(path) as part:
         part.write_text(html, encoding="utf-8")
     return path
-
-
-def loss_curve(metrics: Path, *, metric: str) -> bytes:
-    """The curve of a run's metrics.jsonl as SVG."""
-    lines = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
-    steps = [line for line in lines if "loss" in line]
-    validated = [line for line in lines if metric in line]
-    beside = ([line["step"] for line in validated], [line[metric] for line in validated], metric)
-    return figures.loss_curve(
-        [line["step"] for line in steps], [line["loss"] for line in steps], validation=beside if validated else None
-    )
 
 
 def _facts(store: Store) -> list[tuple[str, Any]]:

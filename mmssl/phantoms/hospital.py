@@ -80,9 +80,7 @@ class _Written(NamedTuple):
     duplicates: int
 
 
-def write(
-    out: Path, *, seed: int = 0, n: int = 1200, progress: Callable[[int, int], None] | None = None
-) -> Summary:
+def write(out: Path, *, seed: int = 0, n: int = 1200, progress: Callable[[int, int], None] | None = None) -> Summary:
     """Writes a hospital to `out`, whole or not at all: the same seed writes the same bytes, two share no identity.
 
     Args:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from mmssl import __version__, config
 from mmssl.errors import CannotDo, many
-from mmssl.files import hash_file, sync, whole_folder
+from mmssl.files import hash_file, read_format, sync, whole_folder
 from mmssl.model import Network, build_network
 from mmssl.settings import Pretrain
 
@@ -110,18 +110,7 @@ def find(path: Path) -> Path:
 def read_info(path: Path) -> dict[str, Any]:
     """checkpoint.json, without loading any weights."""
     folder = find(path)
-    try:
-        info = json.loads((folder / "checkpoint.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CannotDo(f"{folder}/checkpoint.json cannot be read: {error}") from None
-    if not isinstance(info, dict) or not isinstance(info.get("format"), int):
-        raise CannotDo(f"{folder}/checkpoint.json is no checkpoint of mmssl: it names no format")
-    if info["format"] > FORMAT:
-        raise CannotDo(
-            f"{folder}: written in format {info['format']} by mmssl {info.get('mmssl', '?')}; this is mmssl "
-            f"{__version__}, which reads up to format {FORMAT}: install a newer one"
-        )
-    return info
+    return read_format(folder / "checkpoint.json", newest=FORMAT, what="checkpoint")
 
 
 def load(path: Path, *, trust: Sequence[str] = (), device: str = "cpu") -> Loaded:

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from mmssl.errors import CannotDo
+
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
@@ -74,6 +76,33 @@ def remove_parts(folder: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     with whole_file(path) as part:
         part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_format(file: Path, *, key: str = "format", newest: int, what: str, again: str = "") -> dict[str, Any]:
+    """A JSON file of ours that says in which format its folder is written, a number under `key`.
+
+    Args:
+        file: The file, which is there.
+        newest: The newest format that this version reads.
+        what: What the folder is: "checkpoint", "index", "store".
+        again: How to make it anew, for the message.
+
+    Raises:
+        CannotDo: where it cannot be read, names no format, or a newer version wrote it.
+    """
+    remedy = f"; {again}" if again else ""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise CannotDo(f"{file} cannot be read: {error}{remedy}") from None
+    if not isinstance(found, dict) or not isinstance(found.get(key), int):
+        raise CannotDo(f"{file} is no {what}'s: it names no {key}{remedy}")
+    if found[key] > newest:
+        raise CannotDo(
+            f"{file.parent} was written by mmssl {found.get('mmssl', '?')} ({what} format {found[key]}); "
+            f"this version reads format {newest}: update mmssl"
+        )
+    return found
 
 
 def sync(path: Path) -> None:

@@ -244,7 +244,7 @@ def test_a_checkpoint_that_is_damaged_incomplete_or_from_the_future_is_refused(w
         checkpoint.load(tmp_path / "gone")
     newer = copy("newer") / "checkpoint.json"
     newer.write_text(json.dumps({**json.loads(newer.read_text()), "format": 99, "mmssl": "9.0"}))
-    with pytest.raises(CannotDo, match=r"written in format 99 by mmssl 9\.0; this is mmssl"):
+    with pytest.raises(CannotDo, match=r"by mmssl 9\.0 \(checkpoint format 99\); this version reads format 1: update"):
         checkpoint.load(tmp_path / "newer")
     with pytest.raises(CannotDo, match="no such checkpoint"):
         checkpoint.load(tmp_path / "nowhere")

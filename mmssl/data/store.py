@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmssl.errors import CannotDo, WrongUse, meant
+from mmssl.files import read_format
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -222,22 +223,11 @@ def read_manifest(path: Path) -> dict[str, Any]:
     Raises:
         CannotDo: where there is none that this version understands.
     """
-    file = Path(path) / "manifest.json"
-    try:
-        manifest = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
+    file, again = Path(path) / "manifest.json", f"make one with: mmssl prepare SOURCE {path}"
+    if not file.exists():
         what = "has no manifest.json" if Path(path).exists() else "does not exist"
-        raise CannotDo(f"{path} is no store: it {what}; make one with: mmssl prepare SOURCE {path}") from None
-    except (OSError, ValueError) as error:
-        raise CannotDo(f"{path}: its manifest.json cannot be read: {error}") from None
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("schema"), int):
-        raise CannotDo(f"{path} is no store: its manifest.json names no schema")
-    if manifest["schema"] > FORMAT:
-        raise CannotDo(
-            f"{path} was written by mmssl {manifest.get('mmssl')} (store format {manifest['schema']}); "
-            f"this version reads format {FORMAT}: update mmssl"
-        )
-    return manifest
+        raise CannotDo(f"{path} is no store: it {what}; {again}")
+    return read_format(file, key="schema", newest=FORMAT, what="store", again=again)
 
 
 # ---- writing -------------------------------------------------------------------------------------------------------

@@ -9,7 +9,6 @@ Search is exact: every row that a filter leaves is compared.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import mmssl
 from mmssl import console, page
 from mmssl.errors import CannotDo, WrongUse
-from mmssl.files import whole_folder, write_json
+from mmssl.files import read_format, whole_folder, write_json
 from mmssl.where import given_name, sql_name
 
 if TYPE_CHECKING:
@@ -237,19 +236,9 @@ def open_index(path: Path) -> Index:
     again = f"make it with: mmssl index CHECKPOINT STORE {path}"
     if not path.is_dir():
         raise CannotDo(f"there is no index at {path}; {again}")
-    try:
-        info = json.loads((path / INFO).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CannotDo(f"{path} is no index, or an incomplete one: it has no {INFO}; {again}") from None
-    except (OSError, ValueError) as error:
-        raise CannotDo(f"{path / INFO} cannot be read: {error}; {again}") from None
-    if not isinstance(info, dict) or not isinstance(info.get("format"), int):
-        raise CannotDo(f"{path / INFO} names no format; {again}")
-    if info["format"] > FORMAT:
-        raise CannotDo(
-            f"{path} was written by mmssl {info.get('mmssl')} (index format {info['format']}); "
-            f"this version reads format {FORMAT}: update mmssl"
-        )
+    if not (path / INFO).exists():
+        raise CannotDo(f"{path} is no index, or an incomplete one: it has no {INFO}; {again}")
+    info = read_format(path / INFO, newest=FORMAT, what="index", again=again)
     try:
         table = _lancedb().connect(path).open_table(ROWS)
         rows = table.count_rows()

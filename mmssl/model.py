@@ -16,7 +16,8 @@ from mmssl.errors import WrongUse
 from mmssl.settings import Pretrain, Tower
 from mmssl.types import Batch, Encoded, Encoder, Feature, Joint, Objective, Rows, Term, tree_map
 
-MAX_LOG_SCALE = math.log(100.0)
+MAX_LOG_SCALE = 4.605169773101807
+"""The largest float32 whose exponential is not above 100."""
 
 
 class JointSpace(nn.Module):
@@ -30,7 +31,13 @@ class JointSpace(nn.Module):
         self.log_scale, self.bias = nn.Parameter(torch.tensor(math.log(scale))), nn.Parameter(torch.tensor(bias))
 
     def lent(self) -> Joint:
-        return Joint(self.log_scale.clamp(max=MAX_LOG_SCALE).exp(), self.bias)
+        over = (self.log_scale - MAX_LOG_SCALE).clamp(min=0).detach()  # taken off so that the gradient still passes
+        return Joint((self.log_scale - over).exp(), self.bias)
+
+    @torch.no_grad()
+    def limit_scale(self) -> None:
+        """Keeps the scale at or below 100; called after each step, so that it can always come down again."""
+        self.log_scale.clamp_(max=MAX_LOG_SCALE)
 
 
 class Network(nn.Module):
@@ -192,7 +199,7 @@ def freeze(network: Network, tower: str, amount: str | int) -> None:
     if isinstance(amount, int):
         blocks = encoder.blocks()  # pyright: ignore
         if amount > len(blocks):
-            raise ValueError(f"encoders.{tower}.freeze: {amount}, but this tower has {len(blocks)} blocks")
+            raise WrongUse(f"encoders.{tower}.freeze: {amount}, but this tower has {len(blocks)} blocks")
         parts = blocks[:amount]
     for part in parts:
         part.requires_grad_(False)

@@ -17,7 +17,7 @@ from mmssl import console, hardware, runpage
 from mmssl.data import batches, images
 from mmssl.data.store import Store
 from mmssl.data.transforms import POLICIES
-from mmssl.distributed import first_says, on_first, rank, sum_gradients, world_size
+from mmssl.distributed import first_says, on_first, rank, sum_gradients, wait, world_size
 from mmssl.errors import CannotDo, WrongUse, many
 from mmssl.files import number_of
 from mmssl.initialise import initialise
@@ -141,11 +141,14 @@ class Run:
         check_finite(found, float(norm), self.step + 1)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if self.model.network.joint is not None:
+            self.model.network.joint.limit_scale()
         self.step += 1
         return found, float(norm)
 
-    def validate(self, log: RunLog) -> None:
+    def validate(self, log: RunLog, clock: Clock) -> None:
         """Looks at the validation split; the best so far is kept as RUN/best."""
+        began = clock.elapsed
         if rank() == 0:
             metrics = self.validator(self.rows)
             log.validation(self.step, metrics)
@@ -154,7 +157,10 @@ class Run:
                 self.best = value
                 self._write(self.settings.run / "best", None)
             self.show()
-        self.best = None if self.best is None else first_says(self.best, torch.device("cpu"))
+        best = first_says(math.nan if self.best is None else self.best, torch.device("cpu"))
+        self.best = None if math.isnan(best) else best
+        wait()
+        clock.reserve = max(clock.elapsed - began, 1e-3)
 
     def show(self) -> None:
         """RUN/report.html as the run stands."""
@@ -180,12 +186,15 @@ class Run:
         )
 
     def save(self, clock: Clock, *, finished: bool = False) -> None:
-        position = {"step": self.step, "best": self.best, "elapsed": clock.elapsed, "finished": finished}
+        position = {
+            "step": self.step, "best": self.best, "elapsed": clock.elapsed, "reserve": clock.reserve,
+            "finished": finished,
+        }  # fmt: skip
         training = checkpoints.Training(self.optimizer.state_dict(), position)
         on_first(lambda: self._write(self.settings.run / "checkpoint", training))
 
     def finish(self, log: RunLog, clock: Clock) -> None:
-        self.validate(log)
+        self.validate(log, clock)
         self.save(clock, finished=True)
         if rank() == 0:
             run = self.settings.run
@@ -203,7 +212,7 @@ class Run:
         checkpoints.fill(self.model.objectives, checkpoints.read_tensors(folder / "heads.safetensors"))
         self.optimizer.load_state_dict(training.optimizer)
         self.step, self.best = training.position["step"], training.position["best"]
-        clock.before = training.position["elapsed"]
+        clock.before, clock.reserve = training.position["elapsed"], training.position["reserve"]
         return bool(training.position["finished"])
 
     def _write(self, folder: Path, training: checkpoints.Training | None) -> None:

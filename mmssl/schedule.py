@@ -26,6 +26,19 @@ class Clock:
     """`time.monotonic()` at the command's start."""
     before: float = 0.0
     """Seconds of the run that earlier commands spent."""
+    reserve: float = 0.0
+    """Seconds at the end that belong to the last validation."""
+    pace: float = math.inf
+    """Seconds of the quickest step so far; a step that would end too late is not begun."""
+    reached: float = 0.0
+    """The largest share so far: progress never goes back, also where the reserve grows."""
+    looked: float | None = None
+    """`elapsed` at the last look."""
+
+    @property
+    def unknown_end(self) -> bool:
+        """Whether a run by the clock has not seen yet how long a validation takes."""
+        return self.seconds is not None and self.reserve == 0
 
     @property
     def elapsed(self) -> float:
@@ -36,4 +49,10 @@ class Clock:
         if self.steps is not None:
             return (step + 0.5) / self.steps if step < self.steps else 1.0
         assert self.seconds is not None, "a clock counts steps or seconds"
-        return min(self.elapsed / self.seconds, 1.0)
+        now = self.elapsed
+        if self.looked is not None:
+            self.pace = min(self.pace, now - self.looked)
+        self.looked = now
+        usable = self.seconds - self.reserve - (self.pace if self.pace < math.inf else 0.0)
+        self.reached = max(self.reached, min(now / max(usable, 1e-9), 1.0))
+        return self.reached

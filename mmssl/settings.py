@@ -171,6 +171,6 @@ def read(path: Path, overrides: list[str]) -> Pretrain:
     Raises:
         ConfigError: with everything that is wrong.
     """
-    given = {override.partition("=")[0] for override in overrides}
+    given = {key for key, _, value in (override.partition("=") for override in overrides) if value.strip() != "null"}
     other = [f"{key}=null" for key in LENGTHS if key not in given] if given & set(LENGTHS) else []
     return config.load(path, [*other, *overrides], Pretrain)

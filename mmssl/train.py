@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 from accelerate.utils import send_to_device
 
@@ -16,7 +17,7 @@ from mmssl import checkpoint as checkpoints
 from mmssl import config as configs
 from mmssl import console, hardware
 from mmssl.data.store import Store
-from mmssl.distributed import first_says, on_first, rank, wait
+from mmssl.distributed import first_says, on_first, wait
 from mmssl.errors import WrongUse, many
 from mmssl.files import recover_folder, remove_parts
 from mmssl.run import Run
@@ -51,9 +52,12 @@ def pretrain(config: Path | str | Pretrain, *overrides: str, resume: bool = Fals
 
 def run_to_its_end(settings: Pretrain, began: float, *, resume: bool) -> Path:
     """The loop; `began` is the command's start, from which `minutes` counts."""
+    on_cpu = not torch.cuda.is_available()
+    accelerator = Accelerator(cpu=on_cpu, log_with=list(settings.log.trackers) or None, project_dir=settings.run)
     found = look_at_run(settings, resume=resume)
-    accelerator = Accelerator(log_with=list(settings.log.trackers) or None, project_dir=settings.run)
     store = Store(settings.data.path)
+    if found is not None:
+        check_store(store, found)
     run = Run.build(settings, store, accelerator.device, found=found)
     clock = run.clock(began)
     if found is not None and run.go_on(found, clock):
@@ -71,8 +75,8 @@ def run_to_its_end(settings: Pretrain, began: float, *, resume: bool) -> Path:
             moved = send_to_device(batch, accelerator.device)
             losses, norm = run.learn(moved, accelerator.backward, learning_rate)
             log.step(run.step, losses, norm=norm, learning_rate=learning_rate, scale=run.scale)
-            if due(run.step, run.every_validation, clock):
-                run.validate(log)
+            if due(run.step, run.every_validation, clock) or clock.unknown_end:
+                run.validate(log, clock)
             if due(run.step, run.every_save, clock):
                 run.save(clock)
         run.finish(log, clock)
@@ -88,9 +92,7 @@ def look_at_run(settings: Pretrain, *, resume: bool) -> Path | None:
         WrongUse: where the run exists and nobody asked to go on with it, or it was another run.
     """
     kept = settings.run / "checkpoint"
-    if rank() == 0 and settings.run.exists():
-        recover_folder(kept)
-        remove_parts(settings.run)
+    on_first(lambda: clean_up(settings.run))
     exists = (settings.run / "metrics.jsonl").exists() or kept.exists()
     if exists and not resume:
         raise WrongUse(
@@ -104,6 +106,23 @@ def look_at_run(settings: Pretrain, *, resume: bool) -> Path | None:
         lines = [f"{key}: was {before.get(key)!r}, now {now.get(key)!r}" for key in changed]
         raise WrongUse(many(f"going on with {settings.run}: it was started with another config", lines))
     return kept
+
+
+def clean_up(run: Path) -> None:
+    """Puts in order what a killed process left half done."""
+    if run.exists():
+        recover_folder(run / "checkpoint")
+        remove_parts(run)
+
+
+def check_store(store: Store, found: Path) -> None:
+    """Raises WrongUse where the run to go on with was started on other data."""
+    before = checkpoints.read_info(found)["store"]["content_hash"]
+    if before != store.content_hash:
+        raise WrongUse(
+            f"{store.path} holds other data ({store.content_hash[:12]}) than this run was started on ({before[:12]}): "
+            "name that store by data.path, or start another run from this one's weights by init.checkpoint and run="
+        )
 
 
 def due(step_number: int, every: int | None, clock: Clock) -> bool:

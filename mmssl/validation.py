@@ -20,6 +20,7 @@ from mmssl.settings import Pretrain
 COLLAPSED = 2.0
 """An effective rank below this means that embeddings lie on a line or in a point."""
 NEIGHBOURS = 20
+HITS = 10
 
 
 class Validator:
@@ -35,7 +36,8 @@ class Validator:
                 f"it has {', '.join(store.columns)}"
             )
         columns = ["text", *([self.knn] if self.knn else [])]
-        self.table = store.select(split="validation", columns=columns).slice(0, settings.validation.rows)
+        table = store.select(split="validation", where=settings.data.where, columns=columns)
+        self.table = table.slice(0, settings.validation.rows)
         self._training_images: bytes | None = None
 
     def __call__(self, rows: TrainingRows) -> dict[str, Any]:
@@ -45,15 +47,14 @@ class Validator:
         """
         self.network.eval()
         found: dict[str, Any] = {"rows": len(self.table)}
-        enough = len(self.table) >= NEIGHBOURS
-        image = self.embedder.encode_rows(
-            self.store, self.table.column("row").to_pylist() if enough else rows.row[:512].tolist()
-        )
+        some = len(self.table) > 1
+        looked_at = self.table.column("row").to_pylist() if some else rows.row[:512].tolist()
+        image = self.embedder.encode_rows(self.store, looked_at)
         found["rank_image"] = metrics.effective_rank(image)
-        if enough and self.embedder.has_text:
-            found |= self.retrieval(image)
-        if enough and self.knn:
-            found["knn"] = self.neighbours(image, rows)
+        if self.embedder.has_text:
+            found |= self.retrieval(image) if some else {}
+        if some and self.knn and (share := self.neighbours(image, rows)) is not None:
+            found["knn"] = share
         collapsed = [name for name in ("rank_image", "rank_text") if found.get(name, COLLAPSED) < COLLAPSED]
         if collapsed:
             found["warning"] = "collapse"
@@ -64,32 +65,38 @@ class Validator:
         return found
 
     def retrieval(self, image: np.ndarray) -> dict[str, float]:
-        """R@10 over the distinct texts, as `mmssl retrieve` has it: a hit is an image whose own text is that one."""
+        """R@10 over the distinct texts, as `mmssl retrieve` has it: a hit is an image whose own text is that one.
+
+        It is left out where there are too few images or texts for ten hits to leave any out.
+        """
         texts = [(text or "").strip() for text in self.table.column("text").to_pylist()]
         told = [place for place, text in enumerate(texts) if text]
         distinct = list(dict.fromkeys(texts[place] for place in told))
-        if len(distinct) < NEIGHBOURS:
+        if len(distinct) < 2:
             return {}
         text = self.embedder.encode_text(distinct)
+        rank = {"rank_text": metrics.effective_rank(text)}
+        if min(len(distinct), len(told)) <= HITS:
+            return rank
         similarity = text @ image[told].T  # [Q, G]
         right = np.array([[texts[place] == own for place in told] for own in distinct])
-        forward = float(np.mean(metrics.recall_at_k(similarity, right, 10)))
-        back = float(np.mean(metrics.recall_at_k(similarity.T, right.T, 10)))
+        forward = float(np.mean(metrics.recall_at_k(similarity, right, HITS)))
+        back = float(np.mean(metrics.recall_at_k(similarity.T, right.T, HITS)))
         return {
             "R@10": (forward + back) / 2,
             "text_to_image_R@10": forward,
             "image_to_text_R@10": back,
-            "rank_text": metrics.effective_rank(text),
+            **rank,
         }
 
-    def neighbours(self, image: np.ndarray, rows: TrainingRows) -> float:
-        """Share of validation rows whose value the majority of the nearest training images has."""
+    def neighbours(self, image: np.ndarray, rows: TrainingRows) -> float | None:
+        """Share of validation rows whose value the majority of the nearest training images has; None: too few known."""
         assert self.knn is not None, "called only where a column is named"
         some = rows.row[: self.settings.validation.rows]
         values = self.store.select(columns=[self.knn]).column(self.knn).to_pylist()
         known = [int(row) for row in some if values[row] is not None]
         if len(known) < NEIGHBOURS:
-            return float("nan")
+            return None
         train = self.embedder.encode_rows(self.store, known)
         names = np.array([_name(values[row]) for row in known])
         right = []
@@ -98,23 +105,26 @@ class Validator:
             if own is not None:
                 found, counts = np.unique(names[places], return_counts=True)
                 right.append(found[counts.argmax()] == _name(own))
-        return float(np.mean(right)) if right else float("nan")
+        return float(np.mean(right)) if right else None
 
     def training_images(self, rows: TrainingRows) -> bytes:
-        """A Parquet file of the training images: patient as keyed hash, pixel hash, pHash; made once a run."""
+        """A Parquet file of the training images: patient as keyed hash, pixel hash, pHash; made once a run.
+
+        Only a store with keyed ids gives patients: a hash of ids as given could be undone by trying all of them.
+        """
         if self._training_images is None:
-            table = self.store.select(columns=["patient_id", "study_id", "pixel_hash", "phash"]).take(
-                pa.array(rows.row)
-            )
-            key = str(self.store.manifest.get("key_id") or "mmssl").encode()
+            table = self.store.select(columns=["patient_id", "pixel_hash", "phash"]).take(pa.array(rows.row))
+            key = str(self.store.manifest.get("key_id") or "").encode()[:64]
             patients = [
-                hashlib.blake2b(str(patient or study).encode(), key=key[:64], digest_size=16).hexdigest()
-                for patient, study in zip(
-                    table.column("patient_id").to_pylist(), table.column("study_id").to_pylist(), strict=True
-                )
+                hashlib.blake2b(patient.encode(), key=key, digest_size=16).hexdigest() if patient and key else None
+                for patient in table.column("patient_id").to_pylist()
             ]
             kept = pa.table(
-                {"patient": patients, "pixel_hash": table.column("pixel_hash"), "phash": table.column("phash")}
+                {
+                    "patient": pa.array(patients, pa.string()),
+                    "pixel_hash": table.column("pixel_hash"),
+                    "phash": table.column("phash"),
+                }
             )
             sink = io.BytesIO()
             pq.write_table(kept, sink, compression="zstd")

@@ -166,15 +166,19 @@ def _from_hub(repository: str, name: str) -> Found:
     """A snapshot folder of the hub's cache; `@REVISION` after the name asks for one, HF_HUB_OFFLINE is honoured."""
     import httpx
     import huggingface_hub
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     repository, _, revision = repository.partition("@")
     try:
         where: dict[str, Any] = {"repo_id": repository, "revision": revision or None}
         folder = Path(huggingface_hub.snapshot_download(**where, allow_patterns=SMALL, ignore_patterns=["*/*"]))
+        not_cached: LocalEntryNotFoundError | None = None
         for file in _order(folder):
             try:
                 weights = Path(huggingface_hub.hf_hub_download(filename=file, **where))
+            except LocalEntryNotFoundError as error:  # nobody knows whether the repository has it
+                not_cached = error
+                continue
             except EntryNotFoundError:
                 continue
             if file.endswith(".index.json"):
@@ -182,6 +186,8 @@ def _from_hub(repository: str, name: str) -> Found:
                     huggingface_hub.hf_hub_download(filename=part, **where)
             origin = {"name": name, "revision": weights.parent.name, **_activation(weights.parent)}
             return Found(weights.parent, origin)
+        if not_cached is not None:
+            raise not_cached
     except HFValidationError as error:
         raise WrongUse(f"{name!r} is no name of a repository: {error}") from error
     except (HfHubHTTPError, httpx.HTTPError, OSError) as error:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mmssl import plugins
+from mmssl.errors import WrongUse
 from mmssl.model import JointSpace, Model, Network, by_length, freeze, frozen_in_eval
 from mmssl.step import step
 from tests.batch import Image, Text, batch, model, objective
@@ -15,7 +16,11 @@ def test_the_scale_is_lent_at_most_100_and_starts_where_it_is_told():
     joint = JointSpace(image=4, text=4, dim=2, scale=1 / 0.07, bias=0.0)
     assert float(joint.log_scale.detach()) == pytest.approx(math.log(1 / 0.07))
     joint.log_scale.data.fill_(9.0)
-    assert float(joint.lent().scale.detach()) == pytest.approx(100.0)
+    assert 99.9 < float(joint.lent().scale.detach()) <= 100
+    joint.limit_scale()
+    assert joint.log_scale.item() <= math.log(100)
+    joint.lent().scale.backward()
+    assert joint.log_scale.grad > 0, "a scale at its limit can come down again"
 
 
 def test_embeddings_are_unit_vectors():
@@ -65,7 +70,7 @@ def test_freezing_counts_blocks_from_the_input(amount, expected):
 
 def test_freezing_more_blocks_than_there_are_is_refused():
     network = Network(Image(), None, None)
-    with pytest.raises(ValueError, match=r"encoders\.image\.freeze: 3, but this tower has 2 blocks"):
+    with pytest.raises(WrongUse, match=r"encoders\.image\.freeze: 3, but this tower has 2 blocks"):
         freeze(network, "image", 3)
 
 

@@ -130,6 +130,8 @@ def judge_classes(
         return found
 
     values, drawn = _with_draws(of_all, who, len(truth) > 0)
+    if not len(truth):
+        values[-1, 0] = np.nan  # no row is right, and none is wrong
     labels = {
         name: _with_intervals(columns, values[i], drawn[:, i])
         | _counts(one_of[:, i])

@@ -6,8 +6,11 @@ all processes between the layers, and the views of the policy in the config.
 Differences: other images of the same study or patient are left out of the negatives.
 """
 
+from typing import Annotated
+
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
 from mmssl.distributed import BatchNorm
@@ -21,11 +24,11 @@ class Objective(nn.Module):
     needs = (ONE, TWO)
     columns = ()
 
-    def __init__(self, width: int, *, dim: int = 128, temperature: float = 0.2) -> None:
+    def __init__(
+        self, width: int, *, dim: Annotated[int, Ge(1)] = 128, temperature: Annotated[float, Gt(0)] = 0.2
+    ) -> None:
         """`width`: of the image tower. The paper's best temperature for batches of a few hundred is 0.1 to 0.5."""
         super().__init__()
-        if temperature <= 0:
-            raise ValueError(f"temperature must be above 0, got {temperature}")
         self.head = nn.Sequential(
             nn.Linear(width, width, bias=False), BatchNorm(width), nn.ReLU(), nn.Linear(width, dim)
         )  # fmt: skip

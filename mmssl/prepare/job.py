@@ -81,10 +81,10 @@ def prepare(
         told = reader.fingerprint()
         fingerprint = files.hash_json([told, {what: files.hash_file(file) for what, file in tables.items()}])
         files.recover_folder(store)
-        names = plan.names(settings, store, keyed=keyed)
         origin = {"layout": name, "fingerprint": fingerprint, "options": prepare_settings.told(settings)}
         if store.is_dir() and any(store.iterdir()):
-            return _already(store, origin, names)
+            return _already(store, origin, settings, keyed=keyed)
+        names = plan.names(settings, store, keyed=keyed)
         return _make(reader, store, settings, names, tables, origin, decoded=[told, settings.source, settings.columns])
 
 
@@ -191,7 +191,7 @@ def _check_places(source: Path, store: Path, tables: Mapping[str, Path]) -> None
             raise CannotDo(f"--{name} {file} cannot be read: there is no such file")
 
 
-def _already(store: Path, origin: dict[str, Any], names: plan.Names) -> Summary:
+def _already(store: Path, origin: dict[str, Any], settings: Prepare, *, keyed: bool) -> Summary:
     """The store that is there, if it was made from the same source in the same way."""
     if not (store / "manifest.json").exists():
         raise WrongUse(f"{store} is a folder with other things in it; name a new one")
@@ -202,8 +202,6 @@ def _already(store: Path, origin: dict[str, Any], names: plan.Names) -> Summary:
             f"{store} was made from another source, or from another state of this one; stores cannot grow yet: "
             "prepare into a new folder"
         )
-    if there["key_id"] != names.key_id:
-        raise WrongUse(f"{store} was made with another key; prepare into a new folder")
     if files.hash_json(made["options"]) != files.hash_json(origin["options"]):
         different = [
             f"{name}: {made['options'].get(name)!r} then, {value!r} now"
@@ -211,6 +209,8 @@ def _already(store: Path, origin: dict[str, Any], names: plan.Names) -> Summary:
             if files.hash_json(made["options"].get(name)) != files.hash_json(value)
         ]
         raise WrongUse(many(f"{store}, made with other settings; prepare into a new folder", different))
+    if there["key_id"] != plan.names(settings, store, keyed=keyed, may_make=False).key_id:
+        raise WrongUse(f"{store} was made with another key; prepare into a new folder")
     counts = there["counts"]
     console.say(
         f"{store} is there already, made from this source in the same way: {counts['rows']} rows; nothing to do"

@@ -62,11 +62,17 @@ class Names:
         return hmac.new(self.key, f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()[:32]
 
 
-def names(settings: Prepare, store: Path, *, keyed: bool) -> Names:
+def names(settings: Prepare, store: Path, *, keyed: bool, may_make: bool = True) -> Names:
     """Pseudonyms with the key that is given, or with STORE.key, which is made where it is missing.
 
+    Args:
+        settings: may name the key.
+        store: need not be there.
+        keyed: False: ids stay as given, and there is no key.
+        may_make: False where the store is there already: a new key would not be its own.
+
     Raises:
-        WrongUse: where the key that is named does not exist.
+        WrongUse: where the key that is named does not exist, or may not be made.
         CannotDo: where it cannot be read or written.
     """
     if not keyed:
@@ -75,6 +81,11 @@ def names(settings: Prepare, store: Path, *, keyed: bool) -> Names:
     try:
         if settings.key is not None and not path.is_file():
             raise WrongUse(f"key={path}: no such file; leave it out and {beside(store, 'key')} is made")
+        if not path.exists() and not may_make:
+            raise WrongUse(
+                f"{store} was made with a key that is not at {path}: put it back, or name it with key=FILE; else "
+                "prepare into a new folder"
+            )
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_private(path, secrets.token_hex(32) + "\n")

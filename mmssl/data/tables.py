@@ -122,16 +122,26 @@ def key_columns(columns: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def is_key(column: str) -> bool:
+    """Whether a column is called like a key to join by.
+
+    >>> is_key("Accession Number"), is_key("patient_id"), is_key("patient")
+    (True, True, False)
+    """
+    return bool(key_columns([column]))
+
+
 def typed(values: Sequence[Any], *, lists: bool = False, numbers: bool = True) -> list[Any]:
-    """A column's values in one type: numbers where all are, lists where any is, else text.
+    """A column's values in one type: numbers where all are, lists where any is, else text; None is not known.
 
     Args:
-        values: cells; None stays None.
-        lists: text with a `|` in it is a list, and then the whole column is; an empty cell is an empty list.
+        values: cells; None stays None, and empty text is None too.
+        lists: they are labels. Text with a `|` in it is a list, and then the whole column is; where any is text
+            and no number, an empty cell says "none of the names" (an empty list, else empty text), not "not known".
         numbers: text may be read as numbers where all of it is (never with leading zeros).
 
-    >>> typed(["1", "0", None]), typed(["01", "2"]), typed(["a|b", "c"], lists=True)
-    ([1, 0, None], ['01', '2'], [['a', 'b'], ['c']])
+    >>> typed(["1", "0", None]), typed(["01", "2"]), typed(["a|b", "c"], lists=True), typed(["a", ""], lists=True)
+    ([1, 0, None], ['01', '2'], [['a', 'b'], ['c']], ['a', ''])
     """
     cells = [cell(value) for value in values]
     given = [value for value in cells if value is not None]
@@ -145,12 +155,21 @@ def typed(values: Sequence[Any], *, lists: bool = False, numbers: bool = True) -
         return [None if value is None else _number(value) for value in cells]
     if all(isinstance(value, datetime) for value in given):
         return cells
-    return [None if value is None else _as_text(value) for value in cells]
+    none = "" if lists and any(isinstance(value, str) for value in given) else None
+    return [
+        (none if is_empty(raw) else None) if value is None else _as_text(value)
+        for value, raw in zip(cells, values, strict=True)
+    ]
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a cell is there and holds nothing; NaN, null and N/A say that a value is not known."""
+    return isinstance(value, str) and not value.strip()
 
 
 def _as_list(value: Any, raw: Any) -> list[str] | None:
     if value is None:
-        return [] if isinstance(raw, str) else None
+        return [] if is_empty(raw) else None
     parts = value if isinstance(value, list) else str(value).split("|")
     return [text for part in parts if (text := str(part).strip())]
 

@@ -340,10 +340,11 @@ def studies(
                 "patient": patient,
                 "study": study or name,
                 "site": values.get("site"),
-                "keys": _keys(row),
+                "keys": {},
                 "pictures": [],
             },
         )
+        one["keys"] = _keys(row, columns) | one["keys"]
         kept = {key: value for key, value in values.items() if value is not None}
         one["pictures"].append(Picture(name, path, columns=kept, reason="duplicate_id" if doubled else reason))
     bad = [Picture(f"{prefix}row {line}", None, reason=reason) for line, reason in table.bad]
@@ -362,8 +363,15 @@ def studies(
     ]
 
 
-def _keys(row: Mapping[str, Any]) -> dict[str, str]:
-    return {name: value for name, column in key_columns(row).items() if (value := key(row[column]))}
+def _keys(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, str]:
+    """What reports and labels find a row by: its key columns, and its study and patient, by their own names too."""
+    found = {name: value for name, column in key_columns(row).items() if (value := key(row[column]))}
+    for name, meaning in (("StudyInstanceUID", "study_id"), ("PatientID", "patient_id")):
+        if meaning in columns and (value := key(row.get(columns[meaning]))):
+            found.setdefault(name, value)
+            if not is_key(columns[meaning]):
+                found[columns[meaning]] = value
+    return found
 
 
 def _name_row(told: Mapping[str, Any], names: dict[str, int], fallback: str, prefix: str) -> tuple[str, bool]:

@@ -29,7 +29,7 @@ REASONS: dict[str, str] = {
 FLAGS: dict[str, str] = {
     "text_missing": "no text to train on",
     "text_placeholder": "the text was a placeholder and is not trained on; it is in `report`",
-    "report_ambiguous": "several different reports have this study's key; none was taken",
+    "report_ambiguous": "several different reports have this study's key, or several patients; none was taken",
     "patient_missing": "the source names no patient; the study is its own patient, in train only",
     "not_in_metadata": "an image that the folder's table does not list",
     "duplicate": "the same pixels as a picture of another patient, or a row that was given to evaluation",

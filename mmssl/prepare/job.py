@@ -99,7 +99,7 @@ def _make(
     decoded: list[Any],
 ) -> Summary:
     """The job, top to bottom; `decoded` names what the spool holds."""
-    studies, joined = _join(list(reader.studies()), tables, settings)
+    studies, joined = _join(list(reader.studies()), tables, settings, join.Origin(reader.keyed_ids, settings.columns))
     patients_known = reader.patients_known
     entries = plan.plan(studies, settings, names, patients_known=patients_known, ids_name_realm=reader.keyed_ids)
     pictures = [entry.picture for entry in entries]
@@ -272,13 +272,14 @@ def _explained(store: Path) -> Iterator[None]:
 
 
 def _join(
-    studies: list[Study], tables: Mapping[str, Path], settings: Prepare
+    studies: list[Study], tables: Mapping[str, Path], settings: Prepare, origin: join.Origin
 ) -> tuple[list[Study], dict[str, dict[str, Any]]]:
     """Studies with reports and labels, and the counts of both sides."""
     told: dict[str, dict[str, Any]] = {}
     for what, adds in (("reports", join.with_reports), ("labels", join.with_labels)):
         if what in tables:
-            studies, joined = adds(studies, tables[what], settings.join, encoding=settings.encoding or "utf-8")
+            encoding = settings.encoding or "utf-8"
+            studies, joined = adds(studies, tables[what], settings.join, encoding=encoding, origin=origin)
             told[what] = joined.counts(tables[what])
     return studies, told
 
@@ -346,3 +347,5 @@ def _show_join(what: str, told: Mapping[str, Any]) -> None:
     states = dict.fromkeys(state for side in sides for state in told[side])
     rows = [[state, *(told[side].get(state, 0) for side in sides)] for state in states]
     console.table(f"{what} joined by {told['key']}", ["", f"lines of {told['file']}", *sides[1:]], rows)
+    for column, keys in told.get("disagree", {}).items():
+        console.say(f"{column} is left out for {keys} keys: lines with the same report disagree on it")

@@ -5,13 +5,14 @@ import hmac
 import os
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmssl import console
-from mmssl.data import splits
+from mmssl.data import splits, tables
+from mmssl.data.store import SCHEMA
 from mmssl.errors import CannotDo, WrongUse, many
 from mmssl.prepare.settings import Prepare
 from mmssl.types import Picture, Study
@@ -114,6 +115,65 @@ def write_private(path: Path, text: str) -> None:
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+class Patient(NamedTuple):
+    """Who a study is of."""
+
+    realm: str
+    """The issuer of the id, else the site; empty where neither is known."""
+    id: str
+
+
+def patient_of(study: Study, *, ids_name_realm: bool) -> Patient | None:
+    r"""The patient of a study, None where the source does not say.
+
+    Args:
+        study: as the source has it.
+        ids_name_realm: True: `patient_id` is "issuer or site\PatientID"; else a patient is (site, patient_id).
+    """
+    if study.patient_id is None:
+        return None
+    if ids_name_realm:
+        realm, _, patient = study.patient_id.rpartition("\\")
+        return Patient(realm, patient.strip())
+    return Patient(str(study.columns.get("site") or ""), study.patient_id.strip())
+
+
+def half_known(studies: Sequence[Study], *, ids_name_realm: bool) -> int:
+    """How many PatientIDs occur both with and without an issuer or site."""
+    realms: defaultdict[str, set[str]] = defaultdict(set)
+    for study in studies:
+        if patient := patient_of(study, ids_name_realm=ids_name_realm):
+            realms[patient.id].add(patient.realm)
+    return sum("" in found and len(found) > 1 for found in realms.values())
+
+
+def without_keys(studies: Sequence[Study]) -> tuple[list[Study], list[str]]:
+    """Studies without the columns in which a table's keys and paths could still be read, and the names of these.
+
+    What reports and labels were joined by stays in `Study.keys`, which is never stored.
+    """
+    dropped: set[str] = set()
+
+    def hidden(columns: Mapping[str, Any]) -> dict[str, Any]:
+        told = {name for name in columns if name not in SCHEMA.names and _tells_who(name.removeprefix("source_"))}
+        dropped.update(told)
+        return {name: value for name, value in columns.items() if name not in told}
+
+    found = [
+        replace(
+            study,
+            columns=hidden(study.columns),
+            pictures=tuple(replace(picture, columns=hidden(picture.columns)) for picture in study.pictures),
+        )
+        for study in studies
+    ]
+    return found, sorted(dropped)
+
+
+def _tells_who(column: str) -> bool:
+    return column in ("id", "image", "file_name", "prior_study_id") or tables.is_key(column)
 
 
 def plan(

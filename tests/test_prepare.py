@@ -189,11 +189,11 @@ def test_a_patient_is_in_one_split_and_stays_there_when_the_source_grows(tmp_pat
     assert {name: row["split"] for name, row in few.items()} == {name: many[name]["split"] for name in few}
 
 
-def test_given_splits_are_respected_and_a_given_test_set_is_not_added_to(tmp_path):
+def test_given_splits_are_respected_and_the_rest_is_drawn(tmp_path):
     rows = [{"text": "t", "patient_id": f"p{n}", "split": "Test" if n < 5 else ""} for n in range(60)]
     found = made(source(tmp_path / "in", rows), tmp_path / "out", splits={"validation": 0.3, "test": 0.3})
-    assert {name for name, row in found.items() if row["split"] == "test"} == {f"{n}.png" for n in range(5)}
-    assert {row["split"] for row in found.values()} == {"train", "validation", "test"}
+    assert {found[f"{n}.png"]["split"] for n in range(5)} == {"test"}
+    assert {found[f"{n}.png"]["split"] for n in range(5, 60)} == {"train", "validation", "test"}
 
 
 def test_a_patient_in_two_given_splits_is_refused_with_the_list(tmp_path):

@@ -101,7 +101,16 @@ def _make(
     """The job, top to bottom; `decoded` names what the spool holds."""
     studies, joined = _join(list(reader.studies()), tables, settings, join.Origin(reader.keyed_ids, settings.columns))
     patients_known = reader.patients_known
-    entries = plan.plan(studies, settings, names, patients_known=patients_known, ids_name_realm=reader.keyed_ids)
+    half_known = plan.half_known(studies, ids_name_realm=reader.keyed_ids)
+    studies, dropped = plan.without_keys(studies) if names.key is not None else (studies, [])
+    entries = plan.plan(
+        studies,
+        settings,
+        names,
+        patients_known=patients_known,
+        ids_name_realm=reader.keyed_ids,
+        complete_splits=reader.complete_splits,
+    )
     pictures = [entry.picture for entry in entries]
     with _spool(store, [*decoded, settings.short_side, decode.CHUNK, mmssl.__version__]) as spool_folder:
         spool = decode.decode(reader, pictures, spool_folder, short_side=settings.short_side, workers=settings.workers)
@@ -115,7 +124,7 @@ def _make(
                 ids="given" if names.key is None else "keyed",
                 key_id=names.key_id,
                 patients_known=patients_known,
-                remarks=_remarks(written, settings, patients_known),
+                remarks=_remarks(written, settings, patients_known, half_known=half_known, dropped=dropped),
                 **joined,
             )
             files.write_json(folder / "manifest.json", manifest)
@@ -284,7 +293,14 @@ def _join(
     return studies, told
 
 
-def _remarks(written: Mapping[str, Any], settings: Prepare, patients_known: bool) -> list[str]:
+def _remarks(
+    written: Mapping[str, Any],
+    settings: Prepare,
+    patients_known: bool,
+    *,
+    half_known: int,
+    dropped: Sequence[str],
+) -> list[str]:
     """What a user should know before hours of compute."""
     found = []
     counts, splits = written["counts"], written["splits"]
@@ -292,6 +308,13 @@ def _remarks(written: Mapping[str, Any], settings: Prepare, patients_known: bool
         found.append("the source names no patients: splits are by study or row, so patients may cross splits")
     if counts["patient_missing"]:
         found.append(f"{counts['patient_missing']} inputs name no patient: each study is its own, in train only")
+    if half_known:
+        found.append(
+            f"{half_known} patient ids occur both with and without a site or issuer: they count as different patients, "
+            "in the same split unless one was given"
+        )
+    if dropped:
+        found.append(f"ids are pseudonyms, so columns with keys are not in the store: {', '.join(dropped)}")
     empty = [split for split, told in splits.items() if not told["rows"]]
     if empty and settings.split is None:
         found.append(f"no row is in {' and '.join(empty)}; see splits.validation and splits.test")

@@ -177,16 +177,27 @@ def _tells_who(column: str) -> bool:
 
 
 def plan(
-    studies: Sequence[Study], settings: Prepare, named: Names, *, patients_known: bool, ids_name_realm: bool
+    studies: Sequence[Study],
+    settings: Prepare,
+    named: Names,
+    *,
+    patients_known: bool,
+    ids_name_realm: bool,
+    complete_splits: Collection[splits.Split],
 ) -> list[Entry]:
     """Every input with its ids and its split, in the order of the source.
+
+    A split is drawn by the PatientID alone, whoever gave it out: a patient whose site is missing on some rows is in
+    one split, although these rows count as those of another patient. A split that is given for some rows of an id is
+    that of the others too.
 
     Args:
         studies: as the source has them.
         settings: of the whole job.
         named: how ids become those of the store.
         patients_known: False: a study is its own patient.
-        ids_name_realm: True: `patient_id` says who gave it out; else a patient is (site, patient_id).
+        ids_name_realm: as for `patient_of`.
+        complete_splits: nobody is added to them beyond those who were given to them.
 
     Raises:
         WrongUse: for a split that there is not, or a patient who was given to two.
@@ -197,16 +208,18 @@ def plan(
     people = [_person(study, realm) for study, realm in zip(studies, realms, strict=True)]
     patient_ids, study_ids = _ids(studies, realms, named)
     given = _given_splits(studies, people, patient_ids, settings)
-    shares = settings.splits
-    test = 0.0 if "test" in given.values() else shares.test
-    validation = 0.0 if "validation" in given.values() else shares.validation
+    patients = [patient_of(study, ids_name_realm=ids_name_realm) for study in studies]
+    given |= _shared_splits(people, patients, given)
+    test = 0.0 if "test" in complete_splits else settings.splits.test
+    validation = 0.0 if "validation" in complete_splits else settings.splits.validation
     entries = []
-    for number, (study, person) in enumerate(zip(studies, people, strict=True)):
-        missing = patients_known and study.patient_id is None
+    for number, (study, person, patient) in enumerate(zip(studies, people, patients, strict=True)):
+        missing = patients_known and patient is None
         if person in given:
             split = given[person]
         else:
-            split = "train" if missing else splits.split_of(person, validation=validation, test=test)
+            drawn_by = f"patient\0\0{patient.id}" if patient else person
+            split = "train" if missing else splits.split_of(drawn_by, validation=validation, test=test)
         for picture in study.pictures:
             columns = {name: value for name, value in study.columns.items() if value is not None}
             columns |= {name: value for name, value in picture.columns.items() if value is not None}
@@ -287,6 +300,21 @@ def _given_splits(
         more = [f"and {len(torn) - 20} more"] if len(torn) > 20 else []
         raise WrongUse(many("the splits that were given; a patient may be in one only", [*lines, *more]))
     return dict(found)
+
+
+def _shared_splits(
+    people: Sequence[str], patients: Sequence[Patient | None], given: Mapping[str, splits.Split]
+) -> dict[str, splits.Split]:
+    """{person: split} of those who have no split, and whose PatientID was given to one split elsewhere."""
+    of_id: defaultdict[str, set[splits.Split]] = defaultdict(set)
+    for person, patient in zip(people, patients, strict=True):
+        if patient and person in given:
+            of_id[patient.id].add(given[person])
+    return {
+        person: next(iter(of_id[patient.id]))
+        for person, patient in zip(people, patients, strict=True)
+        if patient and person not in given and len(of_id[patient.id]) == 1
+    }
 
 
 def _splits_of(study: Study) -> Iterator[Any]:

@@ -309,7 +309,8 @@ def studies(
     """The rows of a table as studies, in the order in which these first occur.
 
     A row's name is its `id`, else what its image cell says, so that neither growth nor reordering changes it. Where
-    a table has a `text` but no `report`, the text is taken as the report: by its headings, where it has any.
+    a table has a `text` but no `report`, the text is taken as the report: by its headings, where it has any. A row
+    whose `id` was there before is flagged `duplicate_id`, for cleaning to judge.
 
     Args:
         table: as read.
@@ -329,8 +330,8 @@ def studies(
         if "text" in columns and "report" not in columns:
             values["report"] = values.pop("text")
         values["split"] = values.get("split") or split
-        if "flags" in columns:
-            values["flags"] = told["flags"]
+        flags = [*((told["flags"] if "flags" in columns else None) or ()), *(["duplicate_id"] if doubled else ())]
+        values["flags"] = flags or None
         values |= {extra_name: column[number] for extra_name, column in extra.items()}
         patient, study = key(told.get("patient_id")), key(told.get("study_id"))
         place = (values.get("site"), patient, study) if study else name
@@ -346,7 +347,7 @@ def studies(
         )
         one["keys"] = _keys(row, columns) | one["keys"]
         kept = {key: value for key, value in values.items() if value is not None}
-        one["pictures"].append(Picture(name, path, columns=kept, reason="duplicate_id" if doubled else reason))
+        one["pictures"].append(Picture(name, path, columns=kept, reason=reason))
     bad = [Picture(f"{prefix}row {line}", None, reason=reason) for line, reason in table.bad]
     return [
         *(
@@ -380,8 +381,12 @@ def _name_row(told: Mapping[str, Any], names: dict[str, int], fallback: str, pre
     image = told["image"]
     name = given or (prefix + image.strip() if isinstance(image, str) and image.strip() else fallback)
     names[name] = names.get(name, 0) + 1
-    again = names[name] > 1
-    return (f"{name}#{names[name]}" if again else name), bool(given) and again
+    if names[name] == 1:
+        return name, False
+    while (unique := f"{name}#{names[name]}") in names:  # a row that is called so itself
+        names[name] += 1
+    names[unique] = 1
+    return unique, bool(given)
 
 
 # ---- reading -------------------------------------------------------------------------------------------------------

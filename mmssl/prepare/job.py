@@ -62,8 +62,10 @@ def prepare(
         source: a table, an image folder, a folder of DICOM files, or a Hugging Face data set on disk.
         store: folder to write; whole or not at all.
         layout: a file of mmssl/sources; else recognised.
-        reports: table of reports, keyed by AccessionNumber, StudyInstanceUID or PatientID.
-        labels: table of labels, keyed likewise; its columns enter as label_NAME.
+        reports: table of reports, keyed by AccessionNumber, StudyInstanceUID or PatientID, or by the columns that
+            were said to be study_id and patient_id.
+        labels: table of labels, keyed likewise; its columns enter as label_NAME. An empty cell says "none of the
+            names"; among numbers it is not known, as are null and studies that the table lacks.
         overrides: settings as "key=value".
         options: settings by name, as in `mmssl.prepare.settings.Prepare`; groups as mappings.
 

@@ -195,6 +195,8 @@ def with_labels(
 ) -> tuple[list[Study], Joined]:
     """Studies with the columns of a table as label_NAME; for evaluation, no gradient ever depends on them.
 
+    What an empty cell means is `tables.typed`'s; studies that the table lacks have null.
+
     Raises:
         WrongUse: where the table has no labels, or its keys match nothing.
     """

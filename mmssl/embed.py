@@ -134,8 +134,7 @@ class Embedder:
     def _view(self, image: Image.Image) -> np.ndarray:
         """[1 or 3, S, S] uint8, the evaluation view; colour stays colour, as it does in an export."""
         size: int = self.network.towers["image"].image_size  # pyright: ignore
-        eight = image if image.mode in ("L", "RGB") else images.view8(image, None)
-        view = np.asarray(whole_view(eight, size))
+        view = np.asarray(whole_view(flat(image), size))
         return view[None] if view.ndim == 2 else view.transpose(2, 0, 1)
 
     def _encode_views(self, views: list[np.ndarray]) -> np.ndarray:
@@ -148,6 +147,12 @@ class Embedder:
                 x = normalise(x.to(self._device).float() / 255, tower.mean, tower.std)
                 found.append(self.network.embed_images(x).cpu().numpy())
         return np.concatenate(found) if found else np.empty((0, self.dim), np.float32)
+
+
+def flat(image: Image.Image) -> Image.Image:
+    """A picture of any mode in 8 bits, grey or RGB; what is transparent is laid over black, as in a store's view."""
+    is_plain = image.mode in ("L", "RGB") and "transparency" not in image.info
+    return image if is_plain else images.view8(image, None)
 
 
 def opened(picture: Picture) -> Image.Image:

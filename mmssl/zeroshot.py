@@ -48,7 +48,8 @@ def zeroshot(
         prompts: a YAML file, or a set already read.
         split: train, validation, test or all.
         unit: `study` averages the probabilities of a study's images.
-        labels: a table with the truth, keyed by id, study or accession; its columns become label_NAME.
+        labels: a table with the truth, keyed by id, study or accession; its columns become label_NAME, and its cells
+            mean what they mean to `prepare`.
         where: of the split, only such rows.
         out: folder for zeroshot.json, predictions.parquet (row, study, label, probability), roc.svg, reliability.png.
 

@@ -2,6 +2,7 @@
 
 import itertools
 
+import datasets
 import numpy as np
 import pytest
 import torch
@@ -18,10 +19,13 @@ from mmssl.data.batches import (
     passages,
     training_rows,
 )
+from mmssl.data.store import Store
 from mmssl.errors import WrongUse
 from mmssl.files import number_of
 from mmssl.plugins import find
+from mmssl.prepare.job import prepare
 from tests.pairs import make_store
+from tests.preparing import picture, write_csv
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +41,28 @@ def rows(store):
 @pytest.fixture(scope="module")
 def tokenizer():
     return find("encoders", "tiny_text")().tokenizer
+
+
+@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (3, "RGB")])
+def test_files_of_any_mode_are_read_as_the_store_shows_them(tmp_path, channels, mode):
+    given = {
+        "1.png": picture(1).convert("1"), "2.png": picture(2, channels=3).convert("P"), "3.png": picture(3, channels=4),
+        "4.png": picture(4, channels=2), "5.jpg": picture(5, channels=3).convert("CMYK"), "6.png": picture(6),
+    }  # fmt: skip
+    table = write_csv(tmp_path / "in/t.csv", [{"image": name} for name in given])
+    for name, one in given.items():
+        one.save(tmp_path / "in" / name, **({"transparency": 200} if name == "6.png" else {}))
+    prepare(table, tmp_path / "out", workers=1, split="train", clean=False)
+    store = Store(tmp_path / "out")
+    rows = training_rows(store)
+    samples = Samples(rows, Reading(size=40, channels=channels))
+    shown = datasets.load_dataset(str(store.path), cache_dir=str(tmp_path / "cache"))["train"]
+    for place, told in enumerate(store.select(columns=["source_id"]).to_pylist()):
+        assert store.image_bytes(told["row"]) == (tmp_path / "in" / told["source_id"]).read_bytes()
+        wanted = store.image(told["row"]).convert(mode)
+        np.testing.assert_allclose(np.asarray(samples.open(place), int), np.asarray(wanted, int), atol=1)
+        assert samples[(0, place)][0].shape == (1, channels, 40, 40)
+        assert shown[place]["image"].size == wanted.size
 
 
 def test_an_epoch_is_a_permutation_and_the_next_is_another():

@@ -44,6 +44,11 @@ def decoded(kept):
     return np.asarray(Image.open(io.BytesIO(kept.bytes)))
 
 
+def seen(kept):
+    """As every reader sees a stored picture."""
+    return np.asarray(images.view8(Image.open(io.BytesIO(kept.bytes)), None))
+
+
 # ---- what cannot be read -------------------------------------------------------------------------------------------
 
 JPEG, PNG = encode(grey(200, 200), "JPEG"), encode(grey(200, 200), "PNG")
@@ -121,6 +126,63 @@ def test_eight_bit_files_that_fit_stay_byte_for_byte(picture, kind):
     assert kept.bytes == data
     assert (kept.width, kept.height, kept.kept, kept.bits) == (40, 30, True, 8)
     assert kept.is_colour == (picture.mode == "RGB")
+
+
+def coloured():
+    return Image.fromarray(np.repeat(np.array([[[250, 0, 0], [0, 0, 250]]], np.uint8), 9, axis=0))
+
+
+ANY_MODE = {
+    "palette": (coloured().quantize(2), "PNG", {}),
+    "grey palette": (grey().quantize(256), "PNG", {}),
+    "palette with a clear colour": (coloured().quantize(2), "PNG", {"transparency": 1}),
+    "grey with a clear value": (grey(), "PNG", {"transparency": 200}),
+    "RGB with a clear colour": (coloured(), "PNG", {"transparency": (250, 0, 0)}),
+    "RGBA": (Image.fromarray(np.dstack([np.asarray(colour()), noise(seed=9)])), "PNG", {}),
+    "LA": (Image.fromarray(np.dstack([noise(), noise(seed=9)]), "LA"), "PNG", {}),
+    "one bit": (Image.fromarray(noise(depth=2).astype(bool)), "PNG", {}),
+    "CMYK": (colour().convert("CMYK"), "JPEG", {}),
+    "a JPEG with another behind it": (colour(), "MPO", {"save_all": True, "append_images": [grey()]}),
+}
+
+
+@pytest.mark.parametrize("name", ANY_MODE)
+def test_files_of_any_mode_stay_byte_for_byte_and_their_readers_flatten_them(name):
+    picture, kind, options = ANY_MODE[name]
+    data = encode(picture, kind, **options)
+    kept = stored(data)
+    assert (kept.bytes, kept.kept, kept.bits) == (data, True, 8)
+    assert kept.format == ("PNG" if kind == "PNG" else "JPEG")
+    plain = images.plain_mode(images.open_image(data))
+    assert plain.mode in ("L", "RGB")
+    assert seen(kept).tobytes() == plain.tobytes()
+    assert kept.pixel_hash == images.standardise(plain).pixel_hash
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "format"),
+    [
+        ("BMP", {}, "PNG"), ("TIFF", {}, "PNG"), ("TIFF", {"compression": "tiff_lzw"}, "PNG"), ("PPM", {}, "PNG"),
+        ("WEBP", {"lossless": True}, "PNG"), ("WEBP", {"lossless": True, "exif": b"Exif\0\0"}, "PNG"),
+        ("WEBP", {"lossless": True, "save_all": True, "append_images": [smooth().rotate(90)]}, "PNG"),
+        ("WEBP", {}, "JPEG"), ("WEBP", {"save_all": True, "append_images": [smooth().rotate(90)]}, "JPEG"),
+    ],
+)  # fmt: skip
+def test_what_was_lossless_stays_so(kind, options, format):
+    data = encode(smooth(), kind, **options)
+    kept = stored(data)
+    assert (kept.format, kept.kept) == (format, False)
+    if format == "PNG":
+        np.testing.assert_array_equal(decoded(kept), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+@pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
+def test_a_lossless_picture_on_its_side_is_put_upright_without_loss(kind, options):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    kept = stored(encode(smooth(), kind, exif=exif, **options))
+    assert (kept.format, kept.kept) == ("PNG", False)
+    np.testing.assert_array_equal(decoded(kept), np.rot90(np.asarray(smooth()), 3))
 
 
 def test_an_opened_picture_that_was_changed_is_not_stored_as_the_old_file():
@@ -205,33 +267,31 @@ def test_what_is_not_finite_is_the_lowest_value():
 def test_palettes_and_bitmaps():
     grey_palette = stored(encode(grey(), "GIF"))
     np.testing.assert_array_equal(decoded(grey_palette), np.asarray(grey()))
-    flat = Image.fromarray(np.repeat(np.array([[[250, 0, 0], [0, 0, 250]]], np.uint8), 9, axis=0))
-    palette = stored(encode(flat.quantize(2), "PNG"))
-    np.testing.assert_array_equal(decoded(palette), np.asarray(flat))
+    palette = stored(encode(coloured().quantize(2), "PNG"))
+    np.testing.assert_array_equal(seen(palette), np.asarray(coloured()))
     assert palette.is_colour
     bits = noise(9, 11, 2).astype(bool)
-    np.testing.assert_array_equal(decoded(stored(encode(Image.fromarray(bits), "PNG"))), bits * np.uint8(255))
+    np.testing.assert_array_equal(seen(stored(encode(Image.fromarray(bits), "PNG"))), bits * np.uint8(255))
 
 
 def test_alpha_is_laid_over_black():
     array = np.dstack([np.asarray(colour()), noise(seed=9)])
     expected = np.rint(array[..., :3] * (array[..., 3:] / 255.0))
-    np.testing.assert_allclose(decoded(stored(encode(Image.fromarray(array), "PNG"))), expected, atol=1)
+    np.testing.assert_allclose(seen(stored(encode(Image.fromarray(array), "PNG"))), expected, atol=1)
     pair = np.dstack([noise(), noise(seed=9)])
-    kept = decoded(stored(encode(Image.fromarray(pair, "LA"), "PNG")))
+    kept = seen(stored(encode(Image.fromarray(pair, "LA"), "PNG")))
     np.testing.assert_allclose(kept, np.rint(pair[..., 0] * (pair[..., 1] / 255.0)), atol=1)
     assert kept.ndim == 2
 
 
 def test_a_transparent_colour_is_black():
     image = Image.fromarray(np.array([[10, 200]], np.uint8))
-    assert decoded(stored(encode(image, "PNG", transparency=200))).tolist() == [[10, 0]]
+    assert seen(stored(encode(image, "PNG", transparency=200))).tolist() == [[10, 0]]
 
 
 def test_cmyk_becomes_rgb():
     kept = stored(encode(colour().convert("CMYK"), "JPEG"))
-    assert decoded(kept).shape == (30, 40, 3)
-    assert not kept.kept
+    assert seen(kept).shape == (30, 40, 3)
 
 
 def test_a_picture_on_its_side_is_put_upright():

@@ -79,10 +79,12 @@ def test_pixels_are_kept_as_they_are_where_they_can_be(odd):
     store = Store(odd)
     rows = {row["source_id"]: row for row in store.select().to_pylist()}
     folder = odd.parent / "in"
-    assert store.image_bytes(rows["good.png"]["row"]) == (folder / "good.png").read_bytes()
+    for name in ("good.png", "rgba.png", "palette.png"):
+        assert store.image_bytes(rows[name]["row"]) == (folder / name).read_bytes()
+    assert {store.image(row["row"]).mode for row in rows.values()} == {"L", "RGB"}
     stored = {name: Image.open(io.BytesIO(store.image_bytes(row["row"]))) for name, row in rows.items()}
     assert {name: image.mode for name, image in stored.items()} == {
-        "good.png": "L", "other.png": "L", "rgba.png": "RGB", "palette.png": "RGB", "deep.png": "I;16",
+        "good.png": "L", "other.png": "L", "rgba.png": "RGBA", "palette.png": "P", "deep.png": "I;16",
         "large.jpg": "L",
     }  # fmt: skip
     assert min(stored["large.jpg"].size) == 512
@@ -189,11 +191,11 @@ def test_a_patient_is_in_one_split_and_stays_there_when_the_source_grows(tmp_pat
     assert {name: row["split"] for name, row in few.items()} == {name: many[name]["split"] for name in few}
 
 
-def test_given_splits_are_respected_and_a_given_test_set_is_not_added_to(tmp_path):
+def test_given_splits_are_respected_and_the_rest_is_drawn(tmp_path):
     rows = [{"text": "t", "patient_id": f"p{n}", "split": "Test" if n < 5 else ""} for n in range(60)]
     found = made(source(tmp_path / "in", rows), tmp_path / "out", splits={"validation": 0.3, "test": 0.3})
-    assert {name for name, row in found.items() if row["split"] == "test"} == {f"{n}.png" for n in range(5)}
-    assert {row["split"] for row in found.values()} == {"train", "validation", "test"}
+    assert {found[f"{n}.png"]["split"] for n in range(5)} == {"test"}
+    assert {found[f"{n}.png"]["split"] for n in range(5, 60)} == {"train", "validation", "test"}
 
 
 def test_a_patient_in_two_given_splits_is_refused_with_the_list(tmp_path):
@@ -345,6 +347,25 @@ def test_rows_given_to_evaluation_are_flagged_unless_asked_otherwise_or_unreadab
     assert manifest(tmp_path / "drop")["source"]["options"]["clean"]["evaluation"] == "drop"
 
 
+def test_of_rows_with_one_id_the_first_stays_and_those_given_to_evaluation(tmp_path):
+    rows = [{"text": f"t{n}", "id": "a" if n < 4 else "b", "split": "test" if n == 2 else ""} for n in range(5)]
+    table = source(tmp_path / "in", rows)
+    found = made(table, tmp_path / "out")
+    assert reasons(tmp_path / "out") == {
+        "a": None, "a#2": "duplicate_id", "a#3": None, "a#4": "duplicate_id", "b": None,
+    }  # fmt: skip
+    assert {name: (row["text"], row["flags"]) for name, row in found.items()} == {
+        "a": ("t0", []), "a#3": ("t2", ["duplicate_id"]), "b": ("t4", []),
+    }  # fmt: skip
+    assert manifest(tmp_path / "out")["flags"] == {"duplicate_id": 1}
+    made(table, tmp_path / "drop", overrides=["clean.evaluation=drop"])
+    assert reasons(tmp_path / "drop")["a#3"] == "duplicate_id"
+    off = made(table, tmp_path / "off", overrides=["clean=off"])
+    assert {name: row["flags"] for name, row in off.items()} == {
+        "a": [], "a#2": ["duplicate_id"], "a#3": ["duplicate_id"], "a#4": ["duplicate_id"], "b": [],
+    }  # fmt: skip
+
+
 def test_cleaning_off_keeps_all_that_can_be_read(tmp_path):
     table = alike(tmp_path, [{"text": f"t{n}", "patient_id": "p"} for n in range(4)])
     Image.new("L", (1, 1), 3).save(tmp_path / "in/2.png")
@@ -379,10 +400,11 @@ def test_close_pairs_are_those_that_comparing_all_with_all_finds(bits):
 
 
 def test_ids_of_tables_stay_as_given_unless_asked_otherwise(tmp_path):
-    rows = [{"text": "t", "patient_id": "patient-0042", "study_id": f"study-{n}"} for n in range(2)]
+    people = [{"patient_id": "patient-0042", "study_id": f"study-{n}"} for n in range(2)]
+    rows = [{"image": f"scan-{n}.png", "text": "t", **one} for n, one in enumerate(people)]
     table = source(tmp_path / "in", rows)
     found = made(table, tmp_path / "given")
-    assert found["0.png"]["patient_id"] == "patient-0042"
+    assert found["scan-0.png"]["patient_id"] == "patient-0042"
     assert manifest(tmp_path / "given")["ids"] == "given"
     assert not (tmp_path / "given.key").exists()
     keyed = made(table, tmp_path / "keyed", overrides=["ids=keyed"])
@@ -392,12 +414,12 @@ def test_ids_of_tables_stay_as_given_unless_asked_otherwise(tmp_path):
     for file in ("keyed.key", "keyed.sources.private"):
         assert stat.S_IMODE((tmp_path / file).stat().st_mode) == 0o600
     told = [json.loads(line) for line in (tmp_path / "keyed.sources.private").read_text().splitlines()]
-    assert {line["path"] for line in told} == {"0.png", "1.png"}
+    assert {line["path"] for line in told} == {"scan-0.png", "scan-1.png"}
     assert {line["source_id"] for line in told} == set(keyed)
     secret = (tmp_path / "keyed.key").read_text().strip()
     for file in (tmp_path / "keyed").rglob("*"):
         content = file.read_bytes() if file.is_file() else b""
-        assert not any(word in content for word in (b"patient-0042", b"study-1", b"0.png", secret.encode()))
+        assert not any(word in content for word in (b"patient-0042", b"study-1", b"scan-0.png", secret.encode()))
 
 
 def test_the_same_key_gives_the_same_ids_and_another_one_others(tmp_path):

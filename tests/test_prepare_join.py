@@ -12,8 +12,12 @@ from tests.preparing import write_csv
 DEFAULT = Join()
 
 
-def study(number, **keys):
-    return Study(f"s{number}", f"p{number}", (Picture(f"{number}.dcm", None),), keys=keys)
+def study(number, patient="", site=None, **keys):
+    """A study of its own patient unless one is named; None where the source does not say."""
+    patient = keys.get("PatientID", f"p{number}") if patient == "" else patient
+    return Study(
+        f"s{number}", patient, (Picture(f"{number}.dcm", None),), columns={"site": site} if site else {}, keys=keys
+    )
 
 
 def joined(tmp_path, studies, rows, settings=DEFAULT):
@@ -66,8 +70,62 @@ def test_a_patients_one_report_belongs_to_none_of_two_studies(tmp_path):
     assert reports == [None, None, "b"]
     assert counts["studies"] == {"ambiguous": 2, "matched": 1}
     # an order may well be of two studies, which one report describes
-    studies = [study(0, AccessionNumber="A"), study(1, AccessionNumber="A")]
+    studies = [study(0, "p", AccessionNumber="A"), study(1, "p", AccessionNumber="A")]
     assert joined(tmp_path, studies, [{"AccessionNumber": "A", "report": "a"}])[0] == ["a", "a"]
+
+
+SEVERAL = {"ids": (("p", "N"), ("q", "N")), "sites": (("p", "N"), ("p", "S")), "nobody": ((None, "N"), (None, "N"))}
+
+
+@pytest.mark.parametrize(
+    ("key", "who"),
+    [(key, who) for key in tables.KEYS for who in SEVERAL if (key, who) != ("StudyInstanceUID", "nobody")],
+)  # without a patient, who shares a StudyInstanceUID is one study
+def test_a_key_of_two_patients_gives_neither_a_report_nor_labels(tmp_path, key, who):
+    studies = [study(n, *one, **{key: "1"}) for n, one in enumerate(SEVERAL[who])]
+    studies.append(study(2, "r", **{key: "2"}))
+    reports, counts, found = joined(tmp_path, studies, [{key: "1", "report": "a"}, {key: "2", "report": "b"}])
+    assert reports == [None, None, "b"]
+    assert [one.columns.get("flags") for one in found] == [["report_ambiguous"]] * 2 + [None]
+    assert (counts["lines"], counts["studies"]) == ({"ambiguous": 1, "matched": 1}, {"ambiguous": 2, "matched": 1})
+    table = write_csv(tmp_path / "truth.csv", [{key: "1", "edema": "1"}, {key: "2", "edema": "0"}])
+    found, told = join.with_labels(studies, table, DEFAULT)
+    assert [one.columns["label_edema"] for one in found] == [None, None, 0]
+    assert (told.rows, told.studies) == ({"ambiguous": 1, "matched": 1}, {"ambiguous": 2, "matched": 1})
+
+
+def test_who_gave_out_a_dicom_patient_id_is_part_of_it_and_the_site_is_not(tmp_path):
+    studies = [study(n, "NGH\\7", site, AccessionNumber="1") for n, site in enumerate(("North", "South"))]
+    table = write_csv(tmp_path / "reports.csv", [{"AccessionNumber": "1", "report": "a"}])
+    found, _ = join.with_reports(studies, table, DEFAULT, origin=join.Origin(ids_name_realm=True))
+    assert [one.report for one in found] == ["a", "a"]
+
+
+def test_reports_are_compared_by_their_words_and_other_columns_are_filled_where_lines_agree(tmp_path):
+    rows = [
+        {"PatientID": "A", "report": "No mass.\nNormal.", "sex": "F", "age": "60", "site": ""},
+        {"PatientID": "A", "report": "No  mass. Normal. ", "sex": "M", "age": "60", "site": "N"},
+    ]
+    reports, counts, found = joined(tmp_path, [study(0, PatientID="A")], rows)
+    assert reports == ["No mass.\nNormal."]
+    assert found[0].columns == {"site": "N", "age": 60}
+    assert (counts["lines"], counts["disagree"]) == ({"matched": 2}, {"sex": 1})
+
+
+def test_mapped_columns_are_keys_by_their_meaning_and_by_their_own_names(tmp_path):
+    studies = [
+        study(n, f"m{n}", StudyInstanceUID=f"e{n}", PatientID=f"m{n}", exam=f"e{n}", mrn=f"m{n}") for n in range(2)
+    ]
+    origin = join.Origin(columns={"study_id": "exam", "patient_id": "mrn", "text": "caption"})
+    for key, values in (("exam", "e0 e1"), ("study_uid", "e0 e1"), ("mrn", "m0 m1"), ("PatientID", "m0 m1")):
+        rows = [{key: value, "grade": n} for n, value in enumerate(values.split())]
+        found, told = join.with_labels(studies, write_csv(tmp_path / "truth.csv", rows), DEFAULT, origin=origin)
+        assert [one.columns for one in found] == [{"label_grade": n} for n in range(2)]
+        assert told.studies == {"matched": 2}
+    twice = [*studies, study(2, "m0", exam="e2", mrn="m0")]  # a patient's one report is of none of two studies
+    table = write_csv(tmp_path / "reports.csv", [{"mrn": "m0", "report": "a"}, {"mrn": "m1", "report": "b"}])
+    found, told = join.with_reports(twice, table, DEFAULT, origin=origin)
+    assert ([one.report for one in found], told.key) == ([None, "b", None], "mrn")
 
 
 def test_the_most_particular_key_that_matches_anything_is_taken(tmp_path):
@@ -133,7 +191,7 @@ def test_labels_keep_their_types_and_hold_for_all_studies_of_a_patient(tmp_path)
     assert [one.columns for one in found] == [
         {"label_truth": ["Edema", "Left Effusion"], "label_Edema": 1, "label_grade": "mild", "label_x": 0.5},
         {"label_truth": ["Edema", "Left Effusion"], "label_Edema": 1, "label_grade": "mild", "label_x": 0.5},
-        {"label_truth": [], "label_Edema": -1, "label_grade": None, "label_x": None},
+        {"label_truth": [], "label_Edema": -1, "label_grade": "", "label_x": None},
         {"label_truth": None, "label_Edema": None, "label_grade": None, "label_x": None},
     ]
     assert told.studies == {"matched": 3, "unmatched": 1}

@@ -106,6 +106,10 @@ def test_a_column_has_one_type():
     assert tables.typed(["001", "2"]) == ["001", "2"]
     assert tables.typed([True, False, None]) == [1, 0, None]
     assert tables.typed(["a|b", "", None], lists=True) == [["a", "b"], [], None]
+    assert tables.typed(["a", "", " ", None, "NaN"], lists=True) == ["a", "", "", None, None]
+    assert tables.typed(["a", ""]) == ["a", None]
+    assert tables.typed(["1", "", None], lists=True) == [1, None, None]
+    assert tables.typed(["", ""], lists=True) == [None, None]
     assert tables.typed(["a|b", "c"]) == ["a|b", "c"]
     assert tables.typed([["a"], ["b", " c "]]) == [["a"], ["b", "c"]]
     assert tables.typed([{"x": 1}, "y"]) == ['{"x": 1}', "y"]
@@ -133,16 +137,23 @@ def test_rows_are_studies_by_site_patient_and_study(tmp_path):
     assert [study.study_id for study in found] == ["7", "7", "d"]
 
 
-def test_names_of_rows_are_unique_and_doubled_ids_are_rejected(tmp_path):
+def test_names_of_rows_are_unique_and_doubled_ids_are_flagged(tmp_path):
     rows = [
         {"image": "x", "id": "1"},
         {"image": "y", "id": "1"},
+        {"image": "v", "id": "1"},
+        {"image": "w", "id": "2#2"},
+        {"image": "x", "id": "2"},
+        {"image": "y", "id": "2"},
         {"image": "z", "id": ""},
         {"image": "z"},
         {"image": ""},
     ]
     read = tables.read(write_jsonl(tmp_path / "t.jsonl", rows))
     found = tables.studies(read, tables.mapping(read.columns, {}), lambda number, image: (None, None))
-    assert {p.source_id: p.reason for study in found for p in study.pictures} == {
-        "1": None, "1#2": "duplicate_id", "z": None, "z#2": None, "row 5": None,
+    told = {picture.source_id: picture.columns.get("flags") for study in found for picture in study.pictures}
+    again = ["duplicate_id"]
+    assert told == {
+        "1": None, "1#2": again, "1#3": again, "2#2": None, "2": None, "2#3": again, "z": None, "z#2": None,
+        "row 9": None,
     }  # fmt: skip

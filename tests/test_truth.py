@@ -19,7 +19,7 @@ def same(found, wanted):
 
 def test_lists_of_names():
     cells = [["Edema", "Other"], [], None, "Mass|Edema", " Mass ", "", float("nan")]
-    same(truth.from_lists(cells, ["Edema", "Mass"]), [[1, 0], [0, 0], [nan] * 2, [1, 1], [0, 1], [nan] * 2, [nan] * 2])
+    same(truth.from_lists(cells, ["Edema", "Mass"]), [[1, 0], [0, 0], [nan] * 2, [1, 1], [0, 1], [0, 0], [nan] * 2])
 
 
 def test_numbers_as_they_come():
@@ -42,6 +42,23 @@ def test_classes():
     found = truth.of_classes(["Head", ["Thorax"], None, "Foot", ["Head", "Thorax"], 3.0, []], ["Head", "Thorax", "3"])
     assert found.number.tolist() == [0, 1, -1, -1, -1, 2, -1]
     assert found.left_out == {"null": 1, "Foot": 1, "Head|Thorax": 1, "none": 1}
+
+
+@pytest.mark.parametrize(("cells", "stored"), [(["Mass", ""], "text"), (["Mass|Edema", ""], "lists")])
+def test_an_empty_cell_is_none_of_the_names_whether_or_not_another_has_two(tmp_path, cells, stored):
+    rows = [{"id": f"r{n}", "truth": cell} for n, cell in enumerate(cells)]
+    found = truth.join(written(tmp_path, "l.csv", rows), ROWS).columns["label_truth"]
+    assert found == {"text": ["Mass", "", None, None], "lists": [["Mass", "Edema"], [], None, None]}[stored]
+    same(truth.from_lists(found, ["Mass"]), [[1], [0], [nan], [nan]])
+    classes = truth.of_classes(found, ["Mass"])
+    assert (classes.number.tolist(), classes.left_out) == ([0, -1, -1, -1], {"none": 1, "null": 2})
+
+
+def test_an_empty_cell_among_numbers_is_not_known(tmp_path):
+    rows = [{"id": f"r{n}", "edema": cell} for n, cell in enumerate(["1", "", "0"])]
+    found = truth.join(written(tmp_path, "l.csv", rows), ROWS).columns["label_edema"]
+    assert found == [1, None, 0, None]
+    same(truth.from_numbers(found, "label_edema"), [1, nan, 0, nan])
 
 
 def test_studies():
@@ -115,10 +132,17 @@ def test_join_takes_the_finest_key_that_matches(tmp_path):
     assert joined.said() == "labels joined by PatientID: 1 rows matched, 3 without labels, 0 keys unused, 1 ambiguous"
 
 
+def test_a_key_of_two_patients_gives_neither_its_labels(tmp_path):
+    rows = ROWS | {"AccessionNumber": ["1", "1", "1", "2"]}
+    table = [{"accession": "1", "edema": 1}, {"accession": "2", "edema": 0}]
+    joined = truth.join(written(tmp_path, "l.csv", table), rows)
+    assert (joined.columns, joined.ambiguous) == ({"label_edema": [None, None, None, 0]}, 1)
+
+
 def test_rows_that_say_the_same_are_not_ambiguous(tmp_path):
     table = [{"image": "a.png", "truth": "Mass"}] * 2 + [{"image": "b.png", "truth": ""}]
     joined = truth.join(written(tmp_path, "l.csv", table), ROWS)
-    assert joined.columns == {"label_truth": ["Mass", None, None, None]}
+    assert joined.columns == {"label_truth": ["Mass", "", None, None]}
     assert joined.ambiguous == 0
 
 

@@ -37,7 +37,9 @@ MAX_BYTES = 2**31
 INTENSITY: dict[str, Any] = {
     "version": 1,
     "short_side": 512,
-    "eight_bit": "grey or RGB as given, after the VOI window where the source is DICOM; JPEG of quality 95",
+    "eight_bit": "as given, after the VOI window where the source is DICOM: PNG and JPEG files that fit byte for byte, "
+    "other lossless ones as PNG, the rest as JPEG of quality 95; who decodes them makes palettes, 1 bit, CMYK and "
+    "alpha (laid over black) grey or RGB",
     "jpeg_quality": 95,
     "sixteen_bit": "PNG, lossless; CT from DICOM as Hounsfield units plus hu_offset, all else as the source has it",
     "hu_offset": 32768,
@@ -55,7 +57,8 @@ SCALE = "scale"
 """Likewise, where values had to be changed to fit 16 bits: "slope intercept", value = stored * slope + intercept."""
 
 _ENCODED = "_encoded"  # attribute of an opened image that holds the file's bytes; Pillow does not hand it on to copies
-_LOSSLESS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
+_LOSSLESS = "_lossless"  # likewise, whether these bytes hold the pixels without loss
+_LOSSLESS_FORMATS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
 _COLOUR_SPREAD = 16  # channels nearer to one another than this are grey with the noise of a codec
 _COLOUR_SHARE = 0.001  # a coloured arrow on a grey slice does not make it a colour image
 
@@ -119,9 +122,11 @@ def open_image(data: bytes | Path) -> Image.Image:
     except Exception as error:  # Pillow's decoders raise nearly anything on a broken file
         cut = "truncated" in str(error) or isinstance(error, EOFError) or _cut_short(content)
         raise Unreadable("truncated" if cut else "decode_failed") from None
+    lossless = image.format in _LOSSLESS_FORMATS or _is_lossless_webp(content)
     if upright is not image and image.getexif().get(0x0112, 1) != 1:
+        vars(upright)[_LOSSLESS] = lossless
         return upright
-    vars(image)[_ENCODED] = content
+    vars(image).update({_ENCODED: content, _LOSSLESS: lossless})
     return image
 
 
@@ -145,12 +150,12 @@ def read_bytes(path: Path) -> bytes:
 
 
 def standardise(image: Image.Image, *, short_side: int = 512) -> Stored:
-    """A picture as a store keeps it; never enlarged, and what is stored decodes to L, RGB or 16-bit grey.
+    """A picture as a store keeps it; never enlarged.
 
-    - The bytes of an 8-bit JPEG or PNG whose short side fits stay as they are.
-    - Palette, 1-bit, CMYK and the like become grey or RGB, transparent ones are laid over black.
+    - The bytes of an 8-bit JPEG or PNG whose short side fits stay as they are, whatever the mode; `view8` flattens.
     - 16-bit stays 16-bit, as PNG. Integers and floats that do not fit are shifted or scaled into 16 bits: `scale`.
-    - All else is JPEG of quality 95, or PNG where the source was lossless and is not made smaller.
+    - All else becomes grey or RGB, transparent ones laid over black: as PNG where the source was lossless and is not
+      made smaller, else as JPEG of quality 95.
 
     Raises:
         Unreadable: `decode_failed`, where the picture is of a kind that cannot be converted.
@@ -162,10 +167,9 @@ def standardise(image: Image.Image, *, short_side: int = 512) -> Stored:
     small = shrink(plain, short_side)
     colour = is_colour(small)
     deep = small.mode == "I;16"
-    fits = small is image and not deep
-    lossless = image.format in _LOSSLESS and small is plain
-    if encoded is not None and fits and _is_plain_file(image, encoded):
-        data, kind = encoded, str(image.format)
+    lossless = vars(image).get(_LOSSLESS, image.format in _LOSSLESS_FORMATS) and small is plain
+    if encoded is not None and small is plain and not deep and _is_plain_file(image, encoded):
+        data, kind = encoded, "PNG" if image.format == "PNG" else "JPEG"
     elif deep or lossless:
         data, kind = _png(small), "PNG"
     else:
@@ -362,8 +366,8 @@ def _scale(image: Image.Image) -> tuple[float, float] | None:
 
 
 def _is_plain_file(image: Image.Image, content: bytes) -> bool:
-    """Whether every reader sees the same single 8-bit picture in the file's bytes."""
-    if image.format == "JPEG":
+    """Whether the file's bytes are a JPEG, or a PNG that is one 8-bit picture to every reader."""
+    if image.format in ("JPEG", "MPO"):  # a JPEG with more pictures behind it, as cameras write them
         return True
     return image.format == "PNG" and content[24] <= 8 and b"acTL" not in content[:4096]
 
@@ -374,6 +378,22 @@ def _cut_short(content: bytes) -> bool:
         return b"\xff\xd9" not in content[-64:]
     signature = b"\x89PNG\r\n\x1a\n"
     return content[: len(signature)] == signature[: len(content)] and b"IEND" not in content[-64:]
+
+
+def _is_lossless_webp(content: bytes) -> bool:
+    """Whether the first picture in a WebP file is coded without loss.
+
+    RFC 9649, section 2.7: chunks of name, size and padded content; those of a frame stand inside ANMF, after 16 bytes.
+    """
+    if content[:4] != b"RIFF" or content[8:12] != b"WEBP":
+        return False
+    place = 12
+    while place + 8 <= len(content):
+        name, size = content[place : place + 4], int.from_bytes(content[place + 4 : place + 8], "little")
+        if name in (b"VP8 ", b"VP8L"):
+            return name == b"VP8L"
+        place += 8 + (16 if name == b"ANMF" else size + size % 2)
+    return False
 
 
 def _png(image: Image.Image) -> bytes:

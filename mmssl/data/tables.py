@@ -122,16 +122,26 @@ def key_columns(columns: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def is_key(column: str) -> bool:
+    """Whether a column is called like a key to join by.
+
+    >>> is_key("Accession Number"), is_key("patient_id"), is_key("patient")
+    (True, True, False)
+    """
+    return bool(key_columns([column]))
+
+
 def typed(values: Sequence[Any], *, lists: bool = False, numbers: bool = True) -> list[Any]:
-    """A column's values in one type: numbers where all are, lists where any is, else text.
+    """A column's values in one type: numbers where all are, lists where any is, else text; None is not known.
 
     Args:
-        values: cells; None stays None.
-        lists: text with a `|` in it is a list, and then the whole column is; an empty cell is an empty list.
+        values: cells; None stays None, and empty text is None too.
+        lists: they are labels. Text with a `|` in it is a list, and then the whole column is; where any is text
+            and no number, an empty cell says "none of the names" (an empty list, else empty text), not "not known".
         numbers: text may be read as numbers where all of it is (never with leading zeros).
 
-    >>> typed(["1", "0", None]), typed(["01", "2"]), typed(["a|b", "c"], lists=True)
-    ([1, 0, None], ['01', '2'], [['a', 'b'], ['c']])
+    >>> typed(["1", "0", None]), typed(["01", "2"]), typed(["a|b", "c"], lists=True), typed(["a", ""], lists=True)
+    ([1, 0, None], ['01', '2'], [['a', 'b'], ['c']], ['a', ''])
     """
     cells = [cell(value) for value in values]
     given = [value for value in cells if value is not None]
@@ -145,12 +155,21 @@ def typed(values: Sequence[Any], *, lists: bool = False, numbers: bool = True) -
         return [None if value is None else _number(value) for value in cells]
     if all(isinstance(value, datetime) for value in given):
         return cells
-    return [None if value is None else _as_text(value) for value in cells]
+    none = "" if lists and any(isinstance(value, str) for value in given) else None
+    return [
+        (none if is_empty(raw) else None) if value is None else _as_text(value)
+        for value, raw in zip(cells, values, strict=True)
+    ]
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a cell is there and holds nothing; NaN, null and N/A say that a value is not known."""
+    return isinstance(value, str) and not value.strip()
 
 
 def _as_list(value: Any, raw: Any) -> list[str] | None:
     if value is None:
-        return [] if isinstance(raw, str) else None
+        return [] if is_empty(raw) else None
     parts = value if isinstance(value, list) else str(value).split("|")
     return [text for part in parts if (text := str(part).strip())]
 
@@ -290,7 +309,8 @@ def studies(
     """The rows of a table as studies, in the order in which these first occur.
 
     A row's name is its `id`, else what its image cell says, so that neither growth nor reordering changes it. Where
-    a table has a `text` but no `report`, the text is taken as the report: by its headings, where it has any.
+    a table has a `text` but no `report`, the text is taken as the report: by its headings, where it has any. A row
+    whose `id` was there before is flagged `duplicate_id`, for cleaning to judge.
 
     Args:
         table: as read.
@@ -310,8 +330,8 @@ def studies(
         if "text" in columns and "report" not in columns:
             values["report"] = values.pop("text")
         values["split"] = values.get("split") or split
-        if "flags" in columns:
-            values["flags"] = told["flags"]
+        flags = [*((told["flags"] if "flags" in columns else None) or ()), *(["duplicate_id"] if doubled else ())]
+        values["flags"] = flags or None
         values |= {extra_name: column[number] for extra_name, column in extra.items()}
         patient, study = key(told.get("patient_id")), key(told.get("study_id"))
         place = (values.get("site"), patient, study) if study else name
@@ -321,12 +341,13 @@ def studies(
                 "patient": patient,
                 "study": study or name,
                 "site": values.get("site"),
-                "keys": _keys(row),
+                "keys": {},
                 "pictures": [],
             },
         )
+        one["keys"] = _keys(row, columns) | one["keys"]
         kept = {key: value for key, value in values.items() if value is not None}
-        one["pictures"].append(Picture(name, path, columns=kept, reason="duplicate_id" if doubled else reason))
+        one["pictures"].append(Picture(name, path, columns=kept, reason=reason))
     bad = [Picture(f"{prefix}row {line}", None, reason=reason) for line, reason in table.bad]
     return [
         *(
@@ -343,8 +364,15 @@ def studies(
     ]
 
 
-def _keys(row: Mapping[str, Any]) -> dict[str, str]:
-    return {name: value for name, column in key_columns(row).items() if (value := key(row[column]))}
+def _keys(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, str]:
+    """What reports and labels find a row by: its key columns, and its study and patient, by their own names too."""
+    found = {name: value for name, column in key_columns(row).items() if (value := key(row[column]))}
+    for name, meaning in (("StudyInstanceUID", "study_id"), ("PatientID", "patient_id")):
+        if meaning in columns and (value := key(row.get(columns[meaning]))):
+            found.setdefault(name, value)
+            if not is_key(columns[meaning]):
+                found[columns[meaning]] = value
+    return found
 
 
 def _name_row(told: Mapping[str, Any], names: dict[str, int], fallback: str, prefix: str) -> tuple[str, bool]:
@@ -353,8 +381,12 @@ def _name_row(told: Mapping[str, Any], names: dict[str, int], fallback: str, pre
     image = told["image"]
     name = given or (prefix + image.strip() if isinstance(image, str) and image.strip() else fallback)
     names[name] = names.get(name, 0) + 1
-    again = names[name] > 1
-    return (f"{name}#{names[name]}" if again else name), bool(given) and again
+    if names[name] == 1:
+        return name, False
+    while (unique := f"{name}#{names[name]}") in names:  # a row that is called so itself
+        names[name] += 1
+    names[unique] = 1
+    return unique, bool(given)
 
 
 # ---- reading -------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What is true of each row: columns of labels as numbers, and labels joined from a table.
 
-A column holds lists of names, or for one label 1, 0, -1 (uncertain) and null (not known). Truth as numbers is a matrix
+A column holds lists of names, or for one label 1, 0, -1 (uncertain) and null (not known). An empty list, or empty
+text, is none of the names; among numbers, an empty cell is not known. Truth as numbers is a matrix
 of 1, 0, -1 and NaN, [N, L]; the truth of a class is its number, or -1 where it is none of them, [N].
 """
 
@@ -37,11 +38,13 @@ def column_of(name: str, columns: Sequence[str]) -> str | None:
 
 
 def names_in(value: Any) -> list[str] | None:
-    """The names in one cell: a list, or text with `|` between them; None where nothing is known.
+    """The names in one cell: a list, or text with `|` between them; none in an empty one; None where it is not known.
 
-    >>> names_in(["Edema ", "Mass"]), names_in("Edema|Mass"), names_in([]), names_in("")
-    (['Edema', 'Mass'], ['Edema', 'Mass'], [], None)
+    >>> names_in(["Edema ", "Mass"]), names_in("Edema|Mass"), names_in([]), names_in(""), names_in(None)
+    (['Edema', 'Mass'], ['Edema', 'Mass'], [], [], None)
     """
+    if tables.is_empty(value):
+        return []
     value = tables.cell(value)
     if value is None:
         return None
@@ -215,7 +218,7 @@ class Joined(NamedTuple):
     unused: int
     """Keys of the table that no row has."""
     ambiguous: int
-    """Keys with different rows in the table: none of these is taken."""
+    """Keys with different rows in the table, or of several patients: none of these is taken."""
 
     def said(self) -> str:
         return (
@@ -229,7 +232,7 @@ def join(path: Path, rows: Mapping[str, Sequence[Any]]) -> Joined:
 
     Args:
         path: .csv, .tsv, .jsonl or .parquet with a column of keys (id, AccessionNumber, study_id ...); every other
-            column is a label, a list where `|` separates its names.
+            column is a label, a list where `|` separates its names (`tables.typed`).
         rows: columns of the store, among them those with keys.
 
     Raises:
@@ -242,7 +245,7 @@ def join(path: Path, rows: Mapping[str, Sequence[Any]]) -> Joined:
             f"{path} has no column to join by: it has {', '.join(table.columns)}; the store knows its rows by "
             f"{', '.join(_store_keys(list(rows)))}\n{PSEUDONYMS}"
         )
-    known = {*keys.values(), *tables.key_columns(table.columns).values()}
+    known = {*keys.values(), *filter(tables.is_key, table.columns)}
     labels = [column for column in table.columns if column and column not in known]
     if not labels:
         raise WrongUse(f"{path} has no labels: its only columns are the keys {', '.join(keys.values())}")
@@ -257,14 +260,28 @@ def join(path: Path, rows: Mapping[str, Sequence[Any]]) -> Joined:
             examples = f"{next(iter(by_key), 'nothing')!r} against {next((w for w in wanted if w), 'nothing')!r}"
             tried.append(f"{theirs}: none of {len(by_key)} keys is a {ours} of these rows, say {examples}")
             continue
-        return _taken(table, by_key, wanted, labels, theirs)
+        return _taken(table, by_key, wanted, labels, theirs, _shared(wanted, rows.get("patient_id", ())))
     raise NoMatch(f"{many(f'{path}, whose keys match no row', tried)}\n{PSEUDONYMS}")
 
 
+def _shared(wanted: Sequence[str | None], patients: Sequence[Any]) -> set[str]:
+    """Keys that rows of several patients have."""
+    of_key: dict[str, set[Any]] = defaultdict(set)
+    for key, patient in zip(wanted, patients, strict=False):
+        if key is not None and patient is not None:
+            of_key[key].add(patient)
+    return {key for key, found in of_key.items() if len(found) > 1}
+
+
 def _taken(
-    table: tables.Table, by_key: Mapping[str, list[int]], wanted: Sequence[str | None], labels: list[str], key: str
+    table: tables.Table,
+    by_key: Mapping[str, list[int]],
+    wanted: Sequence[str | None],
+    labels: list[str],
+    key: str,
+    shared: set[str],
 ) -> Joined:
-    ambiguous = {
+    ambiguous = (shared & by_key.keys()) | {
         one for one, numbers in by_key.items()
         if any(table.rows[number].get(c) != table.rows[numbers[0]].get(c) for number in numbers[1:] for c in labels)
     }  # fmt: skip

@@ -29,8 +29,9 @@ REASONS: dict[str, str] = {
 FLAGS: dict[str, str] = {
     "text_missing": "no text to train on",
     "text_placeholder": "the text was a placeholder and is not trained on; it is in `report`",
-    "report_ambiguous": "several different reports have this study's key; none was taken",
+    "report_ambiguous": "several different reports have this study's key, or several patients; none was taken",
     "patient_missing": "the source names no patient; the study is its own patient, in train only",
+    "duplicate_id": "the row's id was there before; it was given to evaluation, or nothing is cleaned",
     "not_in_metadata": "an image that the folder's table does not list",
     "duplicate": "the same pixels as a picture of another patient, or a row that was given to evaluation",
     "near_duplicate": "nearly the same picture as one of another patient, or a row that was given to evaluation",
@@ -97,6 +98,7 @@ def clean(entries: Sequence[Entry], spool: Spool, settings: Cleaning, *, patient
     case.reasons = [frame.reason for frame in spool.frames]
     case.flags = [dict.fromkeys(entries[frame.entry].flags) for frame in spool.frames]
     if settings.enabled:
+        _doubled_ids(case)
         _flat_or_small(case)
         if settings.duplicates:
             _duplicates(case)
@@ -106,6 +108,13 @@ def clean(entries: Sequence[Entry], spool: Spool, settings: Cleaning, *, patient
         Verdict(reason, tuple(flags), case.details.get(row))
         for row, (reason, flags) in enumerate(zip(case.reasons, case.flags, strict=True))
     ]
+
+
+def _doubled_ids(case: _Case) -> None:
+    """Only the first row of an id stays, unless the other was given to evaluation: then both do, under two names."""
+    for row in case.alive():
+        if "duplicate_id" in case.flags[row]:
+            case.drop(row, "duplicate_id")
 
 
 def _flat_or_small(case: _Case) -> None:

@@ -62,8 +62,10 @@ def prepare(
         source: a table, an image folder, a folder of DICOM files, or a Hugging Face data set on disk.
         store: folder to write; whole or not at all.
         layout: a file of mmssl/sources; else recognised.
-        reports: table of reports, keyed by AccessionNumber, StudyInstanceUID or PatientID.
-        labels: table of labels, keyed likewise; its columns enter as label_NAME.
+        reports: table of reports, keyed by AccessionNumber, StudyInstanceUID or PatientID, or by the columns that
+            were said to be study_id and patient_id.
+        labels: table of labels, keyed likewise; its columns enter as label_NAME. An empty cell says "none of the
+            names"; among numbers it is not known, as are null and studies that the table lacks.
         overrides: settings as "key=value".
         options: settings by name, as in `mmssl.prepare.settings.Prepare`; groups as mappings.
 
@@ -81,10 +83,10 @@ def prepare(
         told = reader.fingerprint()
         fingerprint = files.hash_json([told, {what: files.hash_file(file) for what, file in tables.items()}])
         files.recover_folder(store)
-        names = plan.names(settings, store, keyed=keyed)
         origin = {"layout": name, "fingerprint": fingerprint, "options": prepare_settings.told(settings)}
         if store.is_dir() and any(store.iterdir()):
-            return _already(store, origin, names)
+            return _already(store, origin, settings, keyed=keyed)
+        names = plan.names(settings, store, keyed=keyed)
         return _make(reader, store, settings, names, tables, origin, decoded=[told, settings.source, settings.columns])
 
 
@@ -99,9 +101,18 @@ def _make(
     decoded: list[Any],
 ) -> Summary:
     """The job, top to bottom; `decoded` names what the spool holds."""
-    studies, joined = _join(list(reader.studies()), tables, settings)
+    studies, joined = _join(list(reader.studies()), tables, settings, join.Origin(reader.keyed_ids, settings.columns))
     patients_known = reader.patients_known
-    entries = plan.plan(studies, settings, names, patients_known=patients_known, ids_name_realm=reader.keyed_ids)
+    half_known = plan.half_known(studies, ids_name_realm=reader.keyed_ids)
+    studies, dropped = plan.without_keys(studies) if names.key is not None else (studies, [])
+    entries = plan.plan(
+        studies,
+        settings,
+        names,
+        patients_known=patients_known,
+        ids_name_realm=reader.keyed_ids,
+        complete_splits=reader.complete_splits,
+    )
     pictures = [entry.picture for entry in entries]
     with _spool(store, [*decoded, settings.short_side, decode.CHUNK, mmssl.__version__]) as spool_folder:
         spool = decode.decode(reader, pictures, spool_folder, short_side=settings.short_side, workers=settings.workers)
@@ -115,7 +126,7 @@ def _make(
                 ids="given" if names.key is None else "keyed",
                 key_id=names.key_id,
                 patients_known=patients_known,
-                remarks=_remarks(written, settings, patients_known),
+                remarks=_remarks(written, settings, patients_known, half_known=half_known, dropped=dropped),
                 **joined,
             )
             files.write_json(folder / "manifest.json", manifest)
@@ -191,7 +202,7 @@ def _check_places(source: Path, store: Path, tables: Mapping[str, Path]) -> None
             raise CannotDo(f"--{name} {file} cannot be read: there is no such file")
 
 
-def _already(store: Path, origin: dict[str, Any], names: plan.Names) -> Summary:
+def _already(store: Path, origin: dict[str, Any], settings: Prepare, *, keyed: bool) -> Summary:
     """The store that is there, if it was made from the same source in the same way."""
     if not (store / "manifest.json").exists():
         raise WrongUse(f"{store} is a folder with other things in it; name a new one")
@@ -202,8 +213,6 @@ def _already(store: Path, origin: dict[str, Any], names: plan.Names) -> Summary:
             f"{store} was made from another source, or from another state of this one; stores cannot grow yet: "
             "prepare into a new folder"
         )
-    if there["key_id"] != names.key_id:
-        raise WrongUse(f"{store} was made with another key; prepare into a new folder")
     if files.hash_json(made["options"]) != files.hash_json(origin["options"]):
         different = [
             f"{name}: {made['options'].get(name)!r} then, {value!r} now"
@@ -211,6 +220,8 @@ def _already(store: Path, origin: dict[str, Any], names: plan.Names) -> Summary:
             if files.hash_json(made["options"].get(name)) != files.hash_json(value)
         ]
         raise WrongUse(many(f"{store}, made with other settings; prepare into a new folder", different))
+    if there["key_id"] != plan.names(settings, store, keyed=keyed, may_make=False).key_id:
+        raise WrongUse(f"{store} was made with another key; prepare into a new folder")
     counts = there["counts"]
     console.say(
         f"{store} is there already, made from this source in the same way: {counts['rows']} rows; nothing to do"
@@ -272,18 +283,26 @@ def _explained(store: Path) -> Iterator[None]:
 
 
 def _join(
-    studies: list[Study], tables: Mapping[str, Path], settings: Prepare
+    studies: list[Study], tables: Mapping[str, Path], settings: Prepare, origin: join.Origin
 ) -> tuple[list[Study], dict[str, dict[str, Any]]]:
     """Studies with reports and labels, and the counts of both sides."""
     told: dict[str, dict[str, Any]] = {}
     for what, adds in (("reports", join.with_reports), ("labels", join.with_labels)):
         if what in tables:
-            studies, joined = adds(studies, tables[what], settings.join, encoding=settings.encoding or "utf-8")
+            encoding = settings.encoding or "utf-8"
+            studies, joined = adds(studies, tables[what], settings.join, encoding=encoding, origin=origin)
             told[what] = joined.counts(tables[what])
     return studies, told
 
 
-def _remarks(written: Mapping[str, Any], settings: Prepare, patients_known: bool) -> list[str]:
+def _remarks(
+    written: Mapping[str, Any],
+    settings: Prepare,
+    patients_known: bool,
+    *,
+    half_known: int,
+    dropped: Sequence[str],
+) -> list[str]:
     """What a user should know before hours of compute."""
     found = []
     counts, splits = written["counts"], written["splits"]
@@ -291,6 +310,13 @@ def _remarks(written: Mapping[str, Any], settings: Prepare, patients_known: bool
         found.append("the source names no patients: splits are by study or row, so patients may cross splits")
     if counts["patient_missing"]:
         found.append(f"{counts['patient_missing']} inputs name no patient: each study is its own, in train only")
+    if half_known:
+        found.append(
+            f"{half_known} patient ids occur both with and without a site or issuer: they count as different patients, "
+            "in the same split unless one was given"
+        )
+    if dropped:
+        found.append(f"ids are pseudonyms, so columns with keys are not in the store: {', '.join(dropped)}")
     empty = [split for split, told in splits.items() if not told["rows"]]
     if empty and settings.split is None:
         found.append(f"no row is in {' and '.join(empty)}; see splits.validation and splits.test")
@@ -346,3 +372,5 @@ def _show_join(what: str, told: Mapping[str, Any]) -> None:
     states = dict.fromkeys(state for side in sides for state in told[side])
     rows = [[state, *(told[side].get(state, 0) for side in sides)] for state in states]
     console.table(f"{what} joined by {told['key']}", ["", f"lines of {told['file']}", *sides[1:]], rows)
+    for column, keys in told.get("disagree", {}).items():
+        console.say(f"{column} is left out for {keys} keys: lines with the same report disagree on it")

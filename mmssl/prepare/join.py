@@ -1,26 +1,46 @@
 """Reports and labels find their studies by keys that are text, and nothing is guessed."""
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from mmssl.data import tables
 from mmssl.errors import WrongUse, meant
+from mmssl.prepare import plan
 from mmssl.prepare.settings import Join
 from mmssl.types import Study
 
 REPORT = ("report", "text", "report_text", "full_report", "radiology_report", "report_body")
 """What the column with the report may be called, first choice first."""
 PARTS = ("findings", "impression")
+MOST_PARTICULAR_FIRST = ("StudyInstanceUID", "AccessionNumber", "PatientID")
 FILLED = {
     "sex": "sex", "patient_sex": "sex", "age": "age", "patient_age": "age", "site": "site", "date": "study_datetime",
     "study_date": "study_datetime", "study_datetime": "study_datetime", "ethnicity": "ethnicity",
     "language": "language",
 }  # fmt: skip
 """Columns of a table of reports that fill what the images leave open: {column: column of the store}."""
+
+
+class Origin(NamedTuple):
+    """What is known of the source whose studies are joined."""
+
+    ids_name_realm: bool = False
+    """As for `plan.patient_of`."""
+    columns: Mapping[str, str] = MappingProxyType({})
+    """What its columns were said to mean, {meaning: column}; those of study_id and patient_id are keys too."""
+
+    def keys(self) -> dict[str, str]:
+        """{key: the source's own name for it}."""
+        meant_by = {"StudyInstanceUID": "study_id", "PatientID": "patient_id"}
+        return {key: self.columns[meaning] for key, meaning in meant_by.items() if meaning in self.columns}
+
+
+ANY = Origin()
 
 
 @dataclass(frozen=True)
@@ -35,20 +55,29 @@ class Joined:
     values: list[dict[str, Any] | None]
     """For each study what its line says, None where none matched."""
     ambiguous: list[bool] = field(default_factory=list)
+    disagree: Counter[str] = field(default_factory=Counter)
+    """For how many keys the lines agree on the report and not on this column, which is then left null."""
 
     def counts(self, file: Path) -> dict[str, Any]:
         """For the manifest."""
         sides = {"lines": self.rows, "studies": self.studies, "images": self.images}
+        sides |= {"disagree": self.disagree} if self.disagree else {}
         return {"file": file.name, "key": self.key} | {name: dict(sorted(side.items())) for name, side in sides.items()}
 
 
 def join(
-    table: tables.Table, lines: Sequence[Mapping[str, Any]], studies: Sequence[Study], settings: Join, what: str
+    table: tables.Table,
+    lines: Sequence[Mapping[str, Any]],
+    studies: Sequence[Study],
+    settings: Join,
+    what: str,
+    origin: Origin,
 ) -> Joined:
     """Gives each study the one line of its key.
 
-    Several different lines for a key are ambiguous, and so is one report for a PatientID with several studies: none
-    is taken. Lines that say the same are one.
+    A key is ambiguous, and none is taken, where several different lines have it, where several patients have it
+    (studies of one patient may share an accession), and where a report has a PatientID with several studies. Lines
+    that say the same are one; reports are compared by their words alone, whatever else their lines say.
 
     Args:
         table: with a column for at least one key.
@@ -56,11 +85,12 @@ def join(
         studies: in any order.
         settings: may name the key.
         what: `reports` or `labels`; labels may hold for all studies of a patient.
+        origin: of the studies.
 
     Raises:
         WrongUse: where the table has no key, or none of its keys is found among the studies.
     """
-    name, column = _choose_key(table, studies, settings, what)
+    name, column = _choose_key(table, studies, settings, what, origin)
     by_key: dict[str, list[int]] = {}
     rows: Counter[str] = Counter()
     for number, row in enumerate(table.rows):
@@ -71,21 +101,50 @@ def join(
             rows["without_text"] += 1
         else:
             by_key.setdefault(value, []).append(number)
-    holders = Counter(key for study in studies if (key := study.keys.get(name)))
+    holders: defaultdict[str, list[Study]] = defaultdict(list)
+    for study in studies:
+        if key := study.keys.get(name):
+            holders[key].append(study)
+    of_patients = name in ("PatientID", origin.keys().get("PatientID"))
     clear: dict[str, Mapping[str, Any]] = {}
     unclear: set[str] = set()
+    disagree: Counter[str] = Counter()
     for value, numbers in by_key.items():
-        one_report = all(lines[number] == lines[numbers[0]] for number in numbers)
-        one_study = what == "labels" or name != "PatientID" or holders[value] <= 1
-        if value not in holders:
+        line, torn = _agreed([lines[number] for number in numbers])
+        one_patient = len({_person(study, origin) for study in holders[value]}) <= 1
+        one_study = what == "labels" or not of_patients or len(holders[value]) <= 1
+        if not holders[value]:
             rows["unmatched"] += len(numbers)
-        elif one_report and one_study:
-            clear[value] = lines[numbers[0]]
+        elif line is not None and one_patient and one_study:
+            clear[value] = line
             rows["matched"] += len(numbers)
+            disagree.update(torn)
         else:
             unclear.add(value)
             rows["ambiguous"] += len(numbers)
-    return _sides(name, rows, studies, clear, unclear)
+    return replace(_sides(name, rows, studies, clear, unclear), disagree=disagree)
+
+
+def _person(study: Study, origin: Origin) -> Any:
+    """Who a study is of; without a patient it is its own."""
+    patient = plan.patient_of(study, ids_name_realm=origin.ids_name_realm)
+    return patient or study.keys.get("StudyInstanceUID", study.study_id)
+
+
+def _agreed(lines: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any] | None, list[str]]:
+    """The one line that several are, None where they differ; and the columns that reports disagree on, left null.
+
+    >>> _agreed([{"report": "a  b", "sex": "F", "age": 1}, {"report": "a b", "sex": "M", "age": None}])
+    ({'report': 'a  b', 'sex': None, 'age': 1}, ['sex'])
+    """
+    first = dict(lines[0])
+    if "report" not in first:
+        return (first if all(line == first for line in lines) else None), []
+    if len({" ".join(line["report"].split()) for line in lines}) > 1:
+        return None, []
+    told = {name: [line[name] for line in lines if line[name] is not None] for name in first if name != "report"}
+    torn = [name for name, values in told.items() if any(value != values[0] for value in values)]
+    return first | {name: values[0] if values and name not in torn else None for name, values in told.items()}, torn
 
 
 def _sides(
@@ -103,7 +162,7 @@ def _sides(
 
 
 def with_reports(
-    studies: list[Study], file: Path, settings: Join, *, encoding: str = "utf-8"
+    studies: list[Study], file: Path, settings: Join, *, encoding: str = "utf-8", origin: Origin = ANY
 ) -> tuple[list[Study], Joined]:
     """Studies with their reports, and with what the table says of them where the images say nothing.
 
@@ -117,7 +176,7 @@ def with_reports(
         {"report": text, **{to: tables.own(to, row.get(column)) for column, to in filling.items()}} if text else {}
         for row, text in zip(table.rows, texts, strict=True)
     ]
-    told = join(table, lines, studies, settings, "reports")
+    told = join(table, lines, studies, settings, "reports", origin)
     found = []
     for study, line, ambiguous in zip(studies, told.values, told.ambiguous, strict=True):
         if ambiguous:
@@ -132,16 +191,18 @@ def with_reports(
 
 
 def with_labels(
-    studies: list[Study], file: Path, settings: Join, *, encoding: str = "utf-8"
+    studies: list[Study], file: Path, settings: Join, *, encoding: str = "utf-8", origin: Origin = ANY
 ) -> tuple[list[Study], Joined]:
     """Studies with the columns of a table as label_NAME; for evaluation, no gradient ever depends on them.
+
+    What an empty cell means is `tables.typed`'s; studies that the table lacks have null.
 
     Raises:
         WrongUse: where the table has no labels, or its keys match nothing.
     """
     table = tables.read(file, encoding=encoding)
-    keys = set(tables.key_columns(table.columns).values())
-    names = [column for column in table.columns if column and column not in keys]
+    own_keys = set(origin.keys().values())
+    names = [column for column in table.columns if column and not tables.is_key(column) and column not in own_keys]
     if not names:
         raise WrongUse(f"{file} has no labels: its columns are {', '.join(table.columns)}")
     columns = {
@@ -151,7 +212,7 @@ def with_labels(
         for column in names
     }
     lines = [{name: values[number] for name, values in columns.items()} for number in range(len(table.rows))]
-    told = join(table, lines, studies, settings, "labels")
+    told = join(table, lines, studies, settings, "labels", origin)
     empty = dict.fromkeys(columns)
     labelled = [
         replace(study, columns={**study.columns, **(line or empty)})
@@ -195,22 +256,22 @@ def _there(table: tables.Table) -> str:
     return f"there are {', '.join(table.columns)}"
 
 
-def _choose_key(table: tables.Table, studies: Sequence[Study], settings: Join, what: str) -> tuple[str, str]:
+def _choose_key(
+    table: tables.Table, studies: Sequence[Study], settings: Join, what: str, origin: Origin
+) -> tuple[str, str]:
     """The key and its column: the one named, else the most particular one that matches anything."""
-    columns = tables.key_columns(table.columns)
-    wanted = [settings.key] if settings.key else ["StudyInstanceUID", "AccessionNumber", "PatientID"]
-    tried = [name for name in wanted if name in columns]
+    tried = _keys_there(table, [settings.key] if settings.key else MOST_PARTICULAR_FIRST, origin)
     if not tried:
         raise WrongUse(
-            f"{table.path} has no column {' or '.join(tables.KEYS) if not settings.key else settings.key} "
+            f"{table.path} has no column {settings.key or ' or '.join([*tables.KEYS, *origin.keys().values()])} "
             f"to join {what} by; {_there(table)}"
         )
     said = []
-    for name in tried:
+    for name, column in tried:
         there = {key for study in studies if (key := study.keys.get(name))}
-        here = [key for row in table.rows if (key := tables.key(row.get(columns[name])))]
+        here = [key for row in table.rows if (key := tables.key(row.get(column)))]
         if any(key in there for key in here):
-            return name, columns[name]
+            return name, column
         said.append(
             f"{name}: {len(set(here))} in the table{_shapes(here)}, {len(there)} with the images{_shapes(there)}"
         )
@@ -219,6 +280,18 @@ def _choose_key(table: tables.Table, studies: Sequence[Study], settings: Join, w
         + "\n".join(f"  {line}" for line in said)
         + "\n(shapes of keys: A stands for a letter, 9 for a digit; keys are text, so 0042 is not 42)"
     )
+
+
+def _keys_there(table: tables.Table, wanted: Sequence[str], origin: Origin) -> list[tuple[str, str]]:
+    """The keys that a table has, with their columns: by our names, and by those of the source."""
+    spelt, own = tables.key_columns(table.columns), origin.keys()
+    found = []
+    for name in wanted:
+        if name in spelt:
+            found.append((name, spelt[name]))
+        if name in own and own[name] in table.columns and not tables.is_key(own[name]):
+            found.append((own[name], own[name]))
+    return found
 
 
 def _shapes(keys: Any) -> str:

@@ -5,13 +5,14 @@ import hmac
 import os
 import secrets
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmssl import console
-from mmssl.data import splits
+from mmssl.data import splits, tables
+from mmssl.data.store import SCHEMA
 from mmssl.errors import CannotDo, WrongUse, many
 from mmssl.prepare.settings import Prepare
 from mmssl.types import Picture, Study
@@ -62,11 +63,17 @@ class Names:
         return hmac.new(self.key, f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()[:32]
 
 
-def names(settings: Prepare, store: Path, *, keyed: bool) -> Names:
+def names(settings: Prepare, store: Path, *, keyed: bool, may_make: bool = True) -> Names:
     """Pseudonyms with the key that is given, or with STORE.key, which is made where it is missing.
 
+    Args:
+        settings: may name the key.
+        store: need not be there.
+        keyed: False: ids stay as given, and there is no key.
+        may_make: False where the store is there already: a new key would not be its own.
+
     Raises:
-        WrongUse: where the key that is named does not exist.
+        WrongUse: where the key that is named does not exist, or may not be made.
         CannotDo: where it cannot be read or written.
     """
     if not keyed:
@@ -75,6 +82,11 @@ def names(settings: Prepare, store: Path, *, keyed: bool) -> Names:
     try:
         if settings.key is not None and not path.is_file():
             raise WrongUse(f"key={path}: no such file; leave it out and {beside(store, 'key')} is made")
+        if not path.exists() and not may_make:
+            raise WrongUse(
+                f"{store} was made with a key that is not at {path}: put it back, or name it with key=FILE; else "
+                "prepare into a new folder"
+            )
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_private(path, secrets.token_hex(32) + "\n")
@@ -105,17 +117,87 @@ def write_private(path: Path, text: str) -> None:
         part.unlink(missing_ok=True)
 
 
+class Patient(NamedTuple):
+    """Who a study is of."""
+
+    realm: str
+    """The issuer of the id, else the site; empty where neither is known."""
+    id: str
+
+
+def patient_of(study: Study, *, ids_name_realm: bool) -> Patient | None:
+    r"""The patient of a study, None where the source does not say.
+
+    Args:
+        study: as the source has it.
+        ids_name_realm: True: `patient_id` is "issuer or site\PatientID"; else a patient is (site, patient_id).
+    """
+    if study.patient_id is None:
+        return None
+    if ids_name_realm:
+        realm, _, patient = study.patient_id.rpartition("\\")
+        return Patient(realm, patient.strip())
+    return Patient(str(study.columns.get("site") or ""), study.patient_id.strip())
+
+
+def half_known(studies: Sequence[Study], *, ids_name_realm: bool) -> int:
+    """How many PatientIDs occur both with and without an issuer or site."""
+    realms: defaultdict[str, set[str]] = defaultdict(set)
+    for study in studies:
+        if patient := patient_of(study, ids_name_realm=ids_name_realm):
+            realms[patient.id].add(patient.realm)
+    return sum("" in found and len(found) > 1 for found in realms.values())
+
+
+def without_keys(studies: Sequence[Study]) -> tuple[list[Study], list[str]]:
+    """Studies without the columns in which a table's keys and paths could still be read, and the names of these.
+
+    What reports and labels were joined by stays in `Study.keys`, which is never stored.
+    """
+    dropped: set[str] = set()
+
+    def hidden(columns: Mapping[str, Any]) -> dict[str, Any]:
+        told = {name for name in columns if name not in SCHEMA.names and _tells_who(name.removeprefix("source_"))}
+        dropped.update(told)
+        return {name: value for name, value in columns.items() if name not in told}
+
+    found = [
+        replace(
+            study,
+            columns=hidden(study.columns),
+            pictures=tuple(replace(picture, columns=hidden(picture.columns)) for picture in study.pictures),
+        )
+        for study in studies
+    ]
+    return found, sorted(dropped)
+
+
+def _tells_who(column: str) -> bool:
+    return column in ("id", "image", "file_name", "prior_study_id") or tables.is_key(column)
+
+
 def plan(
-    studies: Sequence[Study], settings: Prepare, named: Names, *, patients_known: bool, ids_name_realm: bool
+    studies: Sequence[Study],
+    settings: Prepare,
+    named: Names,
+    *,
+    patients_known: bool,
+    ids_name_realm: bool,
+    complete_splits: Collection[splits.Split],
 ) -> list[Entry]:
     """Every input with its ids and its split, in the order of the source.
+
+    A split is drawn by the PatientID alone, whoever gave it out: a patient whose site is missing on some rows is in
+    one split, although these rows count as those of another patient. A split that is given for some rows of an id is
+    that of the others too.
 
     Args:
         studies: as the source has them.
         settings: of the whole job.
         named: how ids become those of the store.
         patients_known: False: a study is its own patient.
-        ids_name_realm: True: `patient_id` says who gave it out; else a patient is (site, patient_id).
+        ids_name_realm: as for `patient_of`.
+        complete_splits: nobody is added to them beyond those who were given to them.
 
     Raises:
         WrongUse: for a split that there is not, or a patient who was given to two.
@@ -126,16 +208,18 @@ def plan(
     people = [_person(study, realm) for study, realm in zip(studies, realms, strict=True)]
     patient_ids, study_ids = _ids(studies, realms, named)
     given = _given_splits(studies, people, patient_ids, settings)
-    shares = settings.splits
-    test = 0.0 if "test" in given.values() else shares.test
-    validation = 0.0 if "validation" in given.values() else shares.validation
+    patients = [patient_of(study, ids_name_realm=ids_name_realm) for study in studies]
+    given |= _shared_splits(people, patients, given)
+    test = 0.0 if "test" in complete_splits else settings.splits.test
+    validation = 0.0 if "validation" in complete_splits else settings.splits.validation
     entries = []
-    for number, (study, person) in enumerate(zip(studies, people, strict=True)):
-        missing = patients_known and study.patient_id is None
+    for number, (study, person, patient) in enumerate(zip(studies, people, patients, strict=True)):
+        missing = patients_known and patient is None
         if person in given:
             split = given[person]
         else:
-            split = "train" if missing else splits.split_of(person, validation=validation, test=test)
+            drawn_by = f"patient\0\0{patient.id}" if patient else person
+            split = "train" if missing else splits.split_of(drawn_by, validation=validation, test=test)
         for picture in study.pictures:
             columns = {name: value for name, value in study.columns.items() if value is not None}
             columns |= {name: value for name, value in picture.columns.items() if value is not None}
@@ -216,6 +300,21 @@ def _given_splits(
         more = [f"and {len(torn) - 20} more"] if len(torn) > 20 else []
         raise WrongUse(many("the splits that were given; a patient may be in one only", [*lines, *more]))
     return dict(found)
+
+
+def _shared_splits(
+    people: Sequence[str], patients: Sequence[Patient | None], given: Mapping[str, splits.Split]
+) -> dict[str, splits.Split]:
+    """{person: split} of those who have no split, and whose PatientID was given to one split elsewhere."""
+    of_id: defaultdict[str, set[splits.Split]] = defaultdict(set)
+    for person, patient in zip(people, patients, strict=True):
+        if patient and person in given:
+            of_id[patient.id].add(given[person])
+    return {
+        person: next(iter(of_id[patient.id]))
+        for person, patient in zip(people, patients, strict=True)
+        if patient and person not in given and len(of_id[patient.id]) == 1
+    }
 
 
 def _splits_of(study: Study) -> Iterator[Any]:

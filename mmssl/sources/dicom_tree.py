@@ -39,6 +39,7 @@ class Source:
     """
 
     keyed_ids = True
+    complete_splits = ()
     patients_known = True
 
     def __init__(self, path: Path, *, max_frames: int | None = None) -> None:

@@ -23,6 +23,7 @@ class Source:
     """A row is an image; its column is `image`, or the only one of that kind."""
 
     keyed_ids = False
+    complete_splits = ()
 
     def __init__(self, path: Path, *, columns: dict[str, str] | None = None) -> None:
         """Reads nothing yet.

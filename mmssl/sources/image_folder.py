@@ -25,6 +25,7 @@ class Source:
     """Images and, beside them, what a table says of them."""
 
     keyed_ids = False
+    complete_splits = ()
 
     def __init__(self, path: Path, *, columns: dict[str, str] | None = None, encoding: str = "utf-8") -> None:
         """Reads nothing yet.

@@ -23,6 +23,7 @@ class Source:
     """The dev split becomes `test`; the train split is divided by patient into train and validation."""
 
     keyed_ids = False
+    complete_splits = ("test",)
     patients_known = True
 
     def __init__(self, path: Path) -> None:

@@ -17,6 +17,7 @@ class Source:
     """A row is an image; the columns `text`, `report`, `patient_id`, `study_id`, `sex`, `age` ... are optional."""
 
     keyed_ids = False
+    complete_splits = ()
 
     def __init__(
         self, path: Path, *, columns: dict[str, str] | None = None, encoding: str = "utf-8", root: Path | None = None

@@ -367,6 +367,18 @@ def tiny_bert(folder, *, weight_file="model.safetensors", model_type="bert", **m
     return model.eval()
 
 
+@pytest.mark.parametrize(("kind", "said"), [
+    ("SiglipTextConfig", r"is a text tower of SigLIP.*kind: open_clip_text, name: ViT-B-16-SigLIP"),
+    ("CLIPConfig", "is a model of images and text"),
+])  # fmt: skip
+def test_hf_text_says_what_it_is_not_for(tmp_path, kind, said):
+    import transformers
+
+    getattr(transformers, kind)().save_pretrained(tmp_path)
+    with pytest.raises(WrongUse, match=said):
+        hf_text.Encoder(name=str(tmp_path))
+
+
 def test_hf_text_reads_pickled_weights_as_tensors_only(tmp_path):
     model = tiny_bert(tmp_path / "bert", weight_file="pytorch_model.bin")
     encoder = hf_text.Encoder(name=str(tmp_path / "bert"), pool="cls").eval()

@@ -160,6 +160,11 @@ def _config(folder: Path, name: str, dropout: float) -> Any:
     keys = config.to_dict()
     if "text_config" in keys or "vision_config" in keys:
         raise WrongUse(f"hf_text: {name!r} is a model of images and text ({config.model_type}); name a text encoder")
+    if config.model_type.startswith("siglip"):
+        raise WrongUse(
+            f"hf_text: {name!r} is a text tower of SigLIP, which reads its padding and pools its last token; it is "
+            "built by kind: open_clip_text, name: ViT-B-16-SigLIP (`open_clip.list_models()` lists its kin)"
+        )
     if config.pad_token_id is None:
         raise WrongUse(f"hf_text: {name!r} has no padding token, so its texts cannot share a batch")
     for key in DROPOUTS:

@@ -90,7 +90,7 @@ def desk(tmp_path_factory, demo_folder):
     for name in ("configs", ".venv"):
         (desk / name).symlink_to(ROOT / name)
     (desk / "demo").symlink_to(demo_folder.resolve())
-    mmssl.phantom(desk / "hospital", seed=7, patients=300)
+    mmssl.phantom(desk / "hospital", seed=7, n=300)
     (desk / "dicom").symlink_to(desk / "hospital" / "dicom")
     (desk / "reports.csv").symlink_to(desk / "hospital" / "reports.csv")
     mmssl.prepare(desk / "dicom", desk / "made", reports=desk / "reports.csv")

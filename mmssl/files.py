@@ -105,6 +105,16 @@ def read_format(file: Path, *, key: str = "format", newest: int, what: str, agai
     return found
 
 
+def usual_mode(path: Path) -> None:
+    """Gives a file that a library wrote for its owner alone the permission that the umask gives a new file."""
+    new = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        new.touch()
+        shutil.copymode(new, path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
 def sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

@@ -283,6 +283,24 @@ def test_a_checkpoint_that_is_damaged_incomplete_or_from_the_future_is_refused(w
         checkpoint.load(tmp_path / "empty")
 
 
+def test_a_run_without_a_best_says_what_to_use_instead(whole, tmp_path):
+    shutil.copytree(whole / "checkpoint", tmp_path / "checkpoint")
+    with pytest.raises(CannotDo) as error:
+        checkpoint.find(tmp_path / "best")
+    assert str(error.value) == (
+        f"{tmp_path}/best: this run kept no best (no validation had its metric, R@10); use {tmp_path}/checkpoint"
+    )
+
+
+def test_all_files_of_a_checkpoint_can_be_read_by_others(whole):
+    """The library writes its files for the owner alone, which hides a model that is shared."""
+    umask = os.umask(0)
+    os.umask(umask)
+    files = [path for path in (whole / "checkpoint").rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~umask}
+
+
 def test_a_checkpoint_that_names_foreign_code_asks_for_trust(whole, tmp_path):
     folder = shutil.copytree(whole / "checkpoint", tmp_path / "foreign")
     file = folder / "checkpoint.json"

@@ -198,7 +198,7 @@ def test_how_much_of_a_query_is_read_that_is_longer_than_the_model_takes(made, c
     said = capsys.readouterr().err
     assert "of its 14 words the first 12 count, up to: ... lobe of the lung" in said
     search(made.index, "a nodule", k=1)
-    assert "warning" not in capsys.readouterr().err
+    assert "longer than the model reads" not in capsys.readouterr().err
 
 
 def test_words_asked_of_images_alone(tmp_path):
@@ -215,19 +215,25 @@ def test_a_store_that_changed_since(made, monkeypatch, capsys):
     monkeypatch.setattr("mmssl.data.store.Store", lambda path: Changed)
     assert rows(search(made.index, "nodule", k=1)) == [3]
     said = capsys.readouterr().err
-    changed = f"the store {made.store.path} has changed since {made.index} was built (version 1 then, 2 now)"
+    changed = f"the store {made.store.path} has changed since {made.index} was built (version 1 then, 2 now): "
     assert f"warning: {changed}" in said
+    again = f"run: mmssl index {made.embedder.path} {made.store.path} {made.index}\n"
+    assert said.endswith(again)
+    Changed.version = 1
+    search(made.index, "nodule", k=1)
+    assert "version" not in capsys.readouterr().err
     Changed.content_hash = made.store.content_hash
     search(made.index, "nodule", k=1)
     assert "warning" not in capsys.readouterr().err
 
 
-def test_a_store_that_is_gone_is_not_missed(tmp_path, capsys):
+def test_a_store_that_is_gone_is_said_and_not_missed(tmp_path, capsys):
     world = World(tmp_path)
     shutil.rmtree(world.store.path)
     capsys.readouterr()
     assert rows(search(world.index, "nodule", k=2)) == [3, 9]
-    assert capsys.readouterr().err == ""
+    gone = f"the store {world.store.path} is no longer there: hits show what it held when {world.index} was built"
+    assert capsys.readouterr().err == f"warning: {gone}\n"
 
 
 def test_a_checkpoint_that_was_moved(tmp_path, loads):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -217,17 +218,26 @@ def _store_changed(index: Index) -> str | None:
     """What to say where the store is not what it was when the index was built; it may be gone."""
     from mmssl.data.store import Store
 
-    was = index.info["store"]
+    was, place = index.info["store"], index.place_of("store")
     try:
-        now = Store(index.place_of("store"))
+        now = Store(place)
     except CannotDo:
-        return None
+        gone = "can no longer be opened" if place.exists() else "is no longer there"
+        return f"the store {place} {gone}: hits show what it held when {index.path} was built"
     if now.content_hash == was["content_hash"]:
         return None
+    versions = "" if now.version == was["version"] else f" (version {was['version']} then, {now.version} now)"
     return (
-        f"the store {now.path} has changed since {index.path} was built (version {was['version']} then, "
-        f"{now.version} now): hits show what it held then; make the index anew to see what it holds now"
+        f"the store {now.path} has changed since {index.path} was built{versions}: hits show what it held then; to see "
+        f"what it holds now, run: {_again(index, now.path)}"
     )
+
+
+def _again(index: Index, store: Path) -> str:
+    """The command that makes an index anew."""
+    words = ["mmssl", "index", str(index.place_of("checkpoint")), str(store), str(index.path)]
+    words += ["--split", index.info["split"]] if index.info["split"] != "all" else []
+    return shlex.join(words + (["--where", index.info["where"]] if index.info["where"] else []))
 
 
 # ---- what is shown -------------------------------------------------------------------------------------------------

@@ -85,11 +85,13 @@ Settings = Annotated[
     typer.Argument(metavar="[key=value ...]", help="Settings, in any place on the line.", show_default=False),
 ]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")]
-Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file, as in configs/pretrain.")]
+Config = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="A YAML file, or one that comes with mmssl by its name: cxr, demo ...")
+]
 Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint: RUN/checkpoint or RUN/best.")]
 StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="A store, as `mmssl prepare` makes it.")]
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="An index, as `mmssl index` makes it.")]
-Prompts = Annotated[Path, typer.Option(help="A prompt set, as in configs/prompts.")]
+Prompts = Annotated[Path, typer.Option(help="A YAML file, or one that comes with mmssl by its name: chexpert5 ...")]
 OneSplit = Annotated[Split, typer.Option(help="Which rows of the store.")]
 Where = Annotated[str | None, typer.Option(help="Of these, only such rows: \"view in ('PA','AP') and age > 60\".")]
 OutFolder = Annotated[Path | None, typer.Option(help="Folder for the results as files.")]

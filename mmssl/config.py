@@ -17,6 +17,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
 
 from mmssl import plugins
 from mmssl.errors import WrongUse, many, meant
+from mmssl.files import not_shipped, or_shipped
 
 T = TypeVar("T")
 Problem = tuple[str, str]  # dotted key, message
@@ -99,11 +100,13 @@ def _read(source: Path | Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[s
     """The name of the source, its values, and {dotted key: file:line}."""
     if isinstance(source, Mapping):
         return "config", _copy(source), {}
-    path = Path(source)
+    path = or_shipped(Path(source), "pretrain")
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; give a YAML file")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"no such config: {path}{_shipped(path)}") from None
+        raise ConfigError(f"no such config: {path}{not_shipped(path, 'pretrain')}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as text: {error}") from None
     try:
@@ -118,11 +121,6 @@ def _read(source: Path | Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[s
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: a config is a mapping of keys to values, this is a {type(raw).__name__}")
     return str(path), raw, {key: f"{path}:{line}" for key, line in _lines(node).items()}
-
-
-def _shipped(path: Path) -> str:
-    shipped = sorted(p.stem for p in (Path(__file__).parent / "configs" / "pretrain").glob("*.yaml"))
-    return f"{meant(path.stem, shipped)}; shipped are {', '.join(shipped)}, in {Path(__file__).parent}/configs/pretrain"
 
 
 @dataclasses.dataclass(frozen=True)

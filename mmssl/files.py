@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmssl.errors import CannotDo
+from mmssl.errors import CannotDo, meant
+
+CONFIGS = Path(__file__).parent / "configs"
+"""What is shipped: configs/pretrain and configs/prompts."""
 
 
 @contextlib.contextmanager
@@ -71,6 +74,31 @@ def remove_parts(folder: Path) -> None:
     """Removes what killed writers left half done directly in a folder."""
     for part in Path(folder).glob(".*.part"):
         shutil.rmtree(part) if part.is_dir() else part.unlink()
+
+
+def or_shipped(path: Path, folder: str) -> Path:
+    """A file of the user's, which always wins, or else the shipped one that is meant.
+
+    A shipped file is meant by its bare name, or by its path in the repository, from whatever folder.
+
+    >>> or_shipped(Path("tiny"), "pretrain").relative_to(CONFIGS).as_posix()
+    'pretrain/tiny.yaml'
+    >>> or_shipped(Path("configs/pretrain/tiny.yaml"), "pretrain").name, or_shipped(Path("mine"), "pretrain").name
+    ('tiny.yaml', 'mine')
+    """
+    if path.is_file():
+        return path
+    if len(path.parts) == 1:
+        ours = CONFIGS / folder / f"{path}.yaml"
+    else:
+        ours = CONFIGS.joinpath(*path.parts[1:]) if path.parts[0] == CONFIGS.name else path
+    return ours if ours.is_file() else path
+
+
+def not_shipped(path: Path, folder: str) -> str:
+    """What to say after "no such ...: PATH": the near miss, and what is shipped, by name."""
+    names = sorted(file.stem for file in (CONFIGS / folder).glob("*.yaml"))
+    return f"{meant(path.stem, names)}; with mmssl come {', '.join(names)}, by name; else give the path of a YAML file"
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt
 
 from mmssl import config, settings
 from mmssl.errors import WrongUse
+from mmssl.files import CONFIGS
 
 
 @dataclass(frozen=True)
@@ -166,16 +167,33 @@ def test_not_text_is_told(tmp_path, parts):
 
 
 def test_a_folder_is_no_config(tmp_path, parts):
-    with pytest.raises(config.ConfigError, match=r"^lab: cannot be read as text: .*Is a directory"):
+    with pytest.raises(config.ConfigError, match=r"^lab is a folder; give a YAML file$"):
         config.load(Path("lab"), [], Outer)
 
 
 def test_a_missing_file_is_told_with_what_is_shipped(tmp_path, parts):
     with pytest.raises(config.ConfigError) as caught:
         config.load(Path("tinny.yaml"), [], Outer)
-    told = str(caught.value)
-    assert told.startswith("no such config: tinny.yaml, did you mean 'tiny'?; shipped are ")
-    assert told.endswith("configs/pretrain")
+    assert str(caught.value) == (
+        "no such config: tinny.yaml, did you mean 'tiny'?; with mmssl come cxr, demo, images, medpix, tiny, by name; "
+        "else give the path of a YAML file"
+    )
+
+
+@pytest.mark.parametrize("given", ["tiny", "configs/pretrain/tiny.yaml"])
+def test_a_shipped_config_is_found_from_any_folder_and_ones_own_file_wins(tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    assert settings.read(Path(given), ["data.path=x"]).encoders.image.kind == "tiny_image"
+    assert settings.read(Path(given), ["data.path=x"]).seed == 0
+    (tmp_path / given).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / given).write_text((CONFIGS / "pretrain" / "tiny.yaml").read_text().replace("seed: 0", "seed: 7"))
+    assert settings.read(Path(given), ["data.path=x"]).seed == 7
+
+
+def test_the_folder_that_the_demo_wrote_does_not_hide_the_shipped_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    assert settings.read(Path("demo"), ["data.path=x"]).encoders.image.kind != "tiny_image"
 
 
 def test_a_config_mistake_is_wrong_use():

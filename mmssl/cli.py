@@ -78,7 +78,14 @@ def _example(*lines: str) -> str:
 
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="No progress, no remarks.", callback=_quiet, expose_value=False, is_eager=True),
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Results alone: no progress, no remarks.",
+        callback=_quiet,
+        expose_value=False,
+        is_eager=True,
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -290,7 +297,6 @@ def search(
     hits = searching.search(
         index, query, k=k, where=where, image=image, not_patient=not_patient, html=html, checkpoint=checkpoint
     )
-    console.quiet = False  # the hits are what was asked for
     if as_json:
         print(searching.to_json(hits))
     else:

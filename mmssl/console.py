@@ -15,9 +15,12 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table to stdout; columns of numbers to the right, all others to the left."""
-    if quiet:
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, is_result: bool = False) -> None:
+    """A table to stdout; columns of numbers to the right, all others to the left.
+
+    `is_result`: it is what was asked for, and is printed under `-q` too.
+    """
+    if quiet and not is_result:
         return
     from rich.console import Console
     from rich.table import Table

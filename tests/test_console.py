@@ -58,3 +58,6 @@ def test_quiet_shows_nothing_of_this(capsys, monkeypatch):
         advance()
         advance(1, note="x")
     assert capsys.readouterr() == ("", "")
+    console.table("scores", ["label"], [["Edema"]], is_result=True)
+    out, err = capsys.readouterr()
+    assert ("Edema" in out, err) == (True, ""), "what was asked for is no remark"

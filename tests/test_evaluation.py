@@ -88,9 +88,11 @@ def test_the_pages_run(folder, page, monkeypatch, capsys):
         runpy.run_module(f"eval.{page}", run_name="__main__")
 
 
-def test_quiet_shows_nothing(folder, capsys, monkeypatch):
+def test_quiet_shows_the_results_and_nothing_else(folder, capsys, monkeypatch):
     monkeypatch.setattr(console, "quiet", True)
     mmssl.retrieve("checkpoint", "store")
     mmssl.zeroshot("checkpoint", "store", prompts="prompts.yaml")
+    mmssl.calibrate("checkpoint", "store", prompts="prompts.yaml")
     shown = capsys.readouterr()
-    assert (shown.out, shown.err) == ("", "")
+    assert all(title in shown.out for title in ("retrieval, test", "zero-shot, test", "calibration on 60 images"))
+    assert shown.err == ""

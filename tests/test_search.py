@@ -311,9 +311,10 @@ def test_the_table_names_the_score_and_leaves_out_what_no_hit_has(made, capsys, 
         assert said in out
     assert "part" not in out
     print_hits([])
-    monkeypatch.setattr(console, "quiet", True)
-    print_hits(hits)
     assert capsys.readouterr().out == ""
+    monkeypatch.setattr(console, "quiet", True)
+    print_hits(hits, title="nodule")
+    assert capsys.readouterr().out == out, "hits are the result, which -q leaves"
 
 
 def test_hits_as_json(made):

@@ -38,7 +38,7 @@ def show(result: dict[str, Any]) -> None:
         f"zero-shot, {result['split']}: {result['units']} {_plural(result['unit'])} of {result['patients']} patients"
     )
     names = ("AUPRC", "recall" if result["task"] == "multi_class" else "balanced acc.", "F1")
-    console.table(title, ["label", "n", "positives", "AUROC", "95 %", *names], lines)
+    console.table(title, ["label", "n", "positives", "AUROC", "95 %", *names], lines, is_result=True)
     for name in result["left_out"]:
         console.say(f"{name} is left out: {result['labels'][name]['reason']}")
     without = {
@@ -67,7 +67,7 @@ def show_calibration(fitted: Calibration) -> None:
     title = (
         f"calibration on {fitted.fitted_on['images']} images of {fitted.fitted_on['split']}, scale {fitted.scale:.2f}"
     )
-    console.table(title, ["label", "prevalence", "bias", "ECE before", "ECE after"], lines)
+    console.table(title, ["label", "prevalence", "bias", "ECE before", "ECE after"], lines, is_result=True)
     for name, why in fitted.uncalibrated.items():
         console.say(f"{name} stays uncalibrated: {why}")
     if fitted.results["note"]:

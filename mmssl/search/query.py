@@ -261,7 +261,7 @@ def print_hits(hits: Sequence[Hit], *, title: str | None = None) -> None:
         for rank, hit in enumerate(hits, 1)
     ]
     header = ["#", "similarity", "study", *(names[name] for name in columns), "text"]
-    console.table(title or ("1 hit" if len(hits) == 1 else f"{len(hits)} hits"), header, rows)
+    console.table(title or ("1 hit" if len(hits) == 1 else f"{len(hits)} hits"), header, rows, is_result=True)
 
 
 def to_json(hits: Sequence[Hit]) -> str:

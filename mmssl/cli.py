@@ -278,11 +278,16 @@ def index(
 def search(
     index: IndexPath,
     query: Annotated[
-        str | None, typer.Argument(metavar="[QUERY]", help="What to look for, in words.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[QUERY]", help="What to look for, in words; with --image too, both count.", show_default=False
+        ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many hits.")] = 10,
     where: Where = None,
-    image: Annotated[Path | None, typer.Option(help="An image to look for more of.")] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="An image to look for more of; with QUERY too, halfway between both.")
+    ] = None,
     not_patient: Annotated[str | None, typer.Option(help="A patient to leave out.")] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="The checkpoint that made the index, if it lies elsewhere now.")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmssl.errors import CannotDo, meant
+from mmssl.errors import CannotDo, WrongUse, meant
 
 CONFIGS = Path(__file__).parent / "configs"
 """What is shipped: configs/pretrain and configs/prompts."""
@@ -74,6 +74,20 @@ def remove_parts(folder: Path) -> None:
     """Removes what killed writers left half done directly in a folder."""
     for part in Path(folder).glob(".*.part"):
         shutil.rmtree(part) if part.is_dir() else part.unlink()
+
+
+def check_folder_to_write(path: Path, *, option: str) -> None:
+    """Raises WrongUse where no folder can be made, so that nothing is computed in vain."""
+    there = next(one for one in (path, *path.parents) if one.exists() or one == one.parent)
+    if not there.is_dir():
+        raise WrongUse(f"{option} {path}: {there} is a file; name a folder")
+
+
+def check_file_to_write(path: Path, *, option: str) -> None:
+    """Raises WrongUse where no file can be written, so that nothing is computed in vain."""
+    if path.is_dir():
+        raise WrongUse(f"{option} {path}: this is a folder; name a file in it")
+    check_folder_to_write(path.parent, option=option)
 
 
 def or_shipped(path: Path, folder: str) -> Path:

@@ -157,9 +157,10 @@ def lint(prompts: PromptSet) -> list[str]:
     return found
 
 
-def advice(name: str) -> str:
-    """What to write where the common templates turn a label around."""
-    return f"give it its own texts: overrides: {{{name}: {{positive: [...], negative: [...]}}}}"
+def advice(*names: str) -> str:
+    """What to write where the common templates turn labels around."""
+    own = ", ".join(f"{name}: {{positive: [...], negative: [...]}}" for name in names)
+    return f"give {'it' if len(names) == 1 else 'each'} its own texts: overrides: {{{own}}}"
 
 
 def _bare(text: str) -> str:

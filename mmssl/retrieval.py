@@ -60,12 +60,14 @@ def retrieve(
         `chance_R@10`, `queries`, `gallery`, `precision_at_k` by label ...; `hashes`, `warnings`.
 
     Raises:
-        WrongUse: for a split without texts, a checkpoint of images alone.
+        WrongUse: for a split without texts, a checkpoint of images alone, an `out` that is a file.
         CannotDo: for a checkpoint or store that cannot be read.
     """
     from mmssl import embed
     from mmssl.data.store import Store
 
+    if out is not None:
+        files.check_folder_to_write(Path(out), option="--out")
     result = run(embed.load(Path(checkpoint)), Store(Path(store)), split=split, where=where)
     for warning in result["warnings"]:
         console.say(f"warning: {warning}")

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import mmssl.embed
-from mmssl import console
+from mmssl import cli, console
 from mmssl.errors import CannotDo, WrongUse
 from mmssl.search import query as asking
 from mmssl.search.index import build, open_index
@@ -182,6 +182,22 @@ def test_all_mistakes_of_a_request_at_once(made, tmp_path):
         f"there is no image {tmp_path / 'none.png'}",
         "0 hits cannot be asked for, only 1 to 1000",
     ]
+    with pytest.raises(WrongUse, match="is a folder; give one image"):
+        search(made.index, image=tmp_path)
+
+
+def test_where_the_page_cannot_be_written_is_said_before_anything_is_computed(made, tmp_path, loads):
+    with pytest.raises(WrongUse, match=f"--html {tmp_path}: this is a folder; name a file in it"):
+        search(made.index, "nodule", html=tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(WrongUse, match=f"{tmp_path}/file is a file; name a folder"):
+        search(made.index, "nodule", html=tmp_path / "file" / "hits.html")
+    assert loads == []
+
+
+@pytest.mark.parametrize(("k", "status"), [(asking.MOST, 0), (asking.MOST + 1, 2)])
+def test_the_command_and_the_function_take_the_same_k(calls, k, status):
+    assert cli.run(["search", "my.index", "x", "-k", str(k)]) == status
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mmssl import console, page
 from mmssl import where as filters
 from mmssl.errors import CannotDo, WrongUse
-from mmssl.files import whole_file
+from mmssl.files import check_file_to_write, whole_file
 from mmssl.search.index import OWN, Encodes, Index, open_index
 
 if TYPE_CHECKING:
@@ -57,6 +57,8 @@ def search(
         WrongUse: for an empty query, words asked of images alone, an unknown column, or another checkpoint.
         CannotDo: where the index is not whole, or its checkpoint is gone.
     """
+    if html is not None:
+        check_file_to_write(Path(html), option="--html")
     opened = open_index(Path(index))
     _check(opened, query, image, k)
     condition = _condition(opened, where, _patients(not_patient))
@@ -86,7 +88,8 @@ def _check(index: Index, query: str | None, image: Path | str | Image.Image | No
             "search with an image (--image FILE), or index the store with a checkpoint that learnt from reports"
         )
     if isinstance(image, (str, Path)) and not Path(image).is_file():
-        problems.append(f"there is no image {image}")
+        is_folder = Path(image).is_dir()
+        problems.append(f"{image} is a folder; give one image" if is_folder else f"there is no image {image}")
     if not 1 <= k <= MOST:
         problems.append(f"{k} hits cannot be asked for, only 1 to {MOST}")
     if problems:

@@ -13,7 +13,7 @@ from typer.core import TyperArgument, TyperCommand, TyperOption
 
 import mmssl
 from mmssl import console
-from mmssl.errors import CannotDo, WrongUse
+from mmssl.errors import CannotDo, WrongUse, meant
 
 DONE, CANNOT, WRONG, STOPPED = 0, 1, 2, 130
 """Exit statuses: done, could not be done, wrong use, Ctrl-C."""
@@ -28,6 +28,13 @@ class Command(TyperCommand):
     def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:
         arguments = [param.metavar or "" for param in self.params if isinstance(param, TyperArgument)]
         return ["[OPTIONS]", *arguments]
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = _choices(error.message)
+            raise
 
 
 class Settable(Command):
@@ -60,6 +67,18 @@ def _part(args: list[str], options_with_value: set[str]) -> tuple[list[str], lis
         is_value = i > 0 and args[i - 1] in options_with_value
         (settings if SETTING.fullmatch(word) and not is_value else words).append(word)
     return words, settings
+
+
+def _choices(message: str) -> str:
+    """What was given where only some words are possible, with the near miss.
+
+    >>> _choices("Value error, 'tset' is not one of 'train', 'test'.")
+    "'tset' is not one of 'train', 'test', did you mean 'test'?"
+    """
+    message = message.removeprefix("Value error, ")
+    given, is_choice, known = message.partition(" is not one of ")
+    near = meant(given.strip("'"), re.findall(r"'([^']*)'", known)) if is_choice else ""
+    return message.removesuffix(".") + near if near else message
 
 
 def _version(asked: bool) -> None:

@@ -94,6 +94,11 @@ def test_help_comes_quickly():
         (["search", "my.index", "--htm", "x"], "--html"),
         (["index", "run", "store"], "Missing argument 'INDEX'"),
         (["index", "run", "store", "index", "--split", "tets"], "'train', 'validation', 'test', 'all'"),
+        (["zeroshot", "run", "store", "--prompts", "p", "--split", "tset"], "did you mean 'test'?"),
+        (
+            ["zeroshot", "run", "store", "--prompts", "p", "--unit", "patient"],
+            "'--unit': 'patient' is not one of 'image'",
+        ),
         (["search", "my.index", "x", "-k", "0"], "'-k'"),
         (["zeroshot", "run", "store"], "Missing option '--prompts'"),
         (["zeroshot", "store", "--prompts", "p.yaml"], "a checkpoint and a store are needed"),

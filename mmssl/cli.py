@@ -211,7 +211,12 @@ def pretrain(
     """Train a model on a store."""
     from mmssl.train import pretrain as run
 
-    run(config, *(settings or []), resume=resume)
+    try:
+        run(config, *(settings or []), resume=resume)
+    except KeyboardInterrupt:
+        if os.environ.get("RANK", "0") == "0":
+            print("\nmmssl: the run is not finished; go on with the same command and --resume", file=sys.stderr)
+        raise
 
 
 @app.command(

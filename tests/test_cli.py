@@ -244,6 +244,16 @@ def test_each_failure_is_one_line_and_a_status(capsys, monkeypatch, failure, sta
     assert told(capsys).strip() == line
 
 
+def test_a_run_that_is_stopped_says_how_to_go_on(capsys, monkeypatch):
+
+    def stopped(*args, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys.modules["mmssl.train"], "pretrain", stopped)
+    assert cli.run(["pretrain", "tiny"]) == 130
+    assert "the run is not finished; go on with the same command and --resume" in told(capsys)
+
+
 @pytest.mark.parametrize(("rank", "lines"), [("0", 1), ("1", 0)])
 def test_wrong_use_is_said_by_one_process_of_a_launch(capsys, monkeypatch, rank, lines):
     monkeypatch.setenv("RANK", rank)

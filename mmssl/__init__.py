@@ -7,6 +7,7 @@ is first asked for, so `import mmssl` loads no heavy library.
 import importlib
 import inspect
 import sys
+import textwrap
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -100,8 +101,18 @@ class _Job(ModuleType):
         return _home(self.__name__.removeprefix("mmssl."))(*args, **kwargs)
 
     @property
+    def __wrapped__(self) -> Any:
+        return _home(self.__name__.removeprefix("mmssl."))
+
+    @property
     def __signature__(self) -> inspect.Signature:
-        return inspect.signature(_home(self.__name__.removeprefix("mmssl.")))
+        return inspect.signature(self.__wrapped__)
+
+    @property
+    def __doc__(self) -> str:  # pyright: ignore
+        """What `help` shows of a module, which has no place for a signature."""
+        call = f"{self.__wrapped__.__name__}{self.__signature__}"
+        return f"{inspect.getdoc(self.__wrapped__)}\n\n{textwrap.fill(call, 100, subsequent_indent='    ')}"
 
 
 class _Package(ModuleType):

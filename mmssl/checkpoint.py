@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from mmssl import __version__, config
 from mmssl.errors import CannotDo, many
-from mmssl.files import hash_file, read_format, sync, whole_folder
+from mmssl.files import hash_file, read_format, sync, usual_mode, whole_folder
 from mmssl.model import Network, build_network
 from mmssl.settings import Pretrain
 
@@ -70,8 +70,9 @@ def save(
         training_images: a Parquet file's bytes.
     """
     with whole_folder(folder) as part:
-        save_file(_tensors(network), part / "model.safetensors")
-        save_file(_tensors(objectives), part / "heads.safetensors")
+        for module, name in ((network, "model.safetensors"), (objectives, "heads.safetensors")):
+            save_file(_tensors(module), part / name)
+            usual_mode(part / name)
         if "text" in network.towers:
             (part / "text").mkdir()
             network.towers["text"].save_files(part / "text")  # pyright: ignore
@@ -90,15 +91,19 @@ def find(path: Path) -> Path:
     """The checkpoint's own folder: the path itself, or the `checkpoint` in a run's folder.
 
     Raises:
-        CannotDo: naming what is missing.
+        CannotDo: naming what is missing, and what is there instead.
     """
     path = Path(path)
+    last = path.with_name("checkpoint")
     for folder in (path, path / "checkpoint"):
         if (folder / "checkpoint.json").exists():
             missing = [name for name in NEEDED if not (folder / name).exists()]
             if missing:
                 raise CannotDo(f"{folder}: the checkpoint is incomplete: no {', '.join(missing)}")
             return folder
+    if not path.exists() and path.name == "best" and (last / "checkpoint.json").exists():
+        metric = read_info(last)["config"]["checkpoint"]["best"]
+        raise CannotDo(f"{path}: this run kept no best (no validation had its metric, {metric}); use {last}")
     if not path.exists():
         raise CannotDo(f"{path}: no such checkpoint")
     raise CannotDo(

@@ -13,7 +13,7 @@ from typer.core import TyperArgument, TyperCommand, TyperOption
 
 import mmssl
 from mmssl import console
-from mmssl.errors import CannotDo, WrongUse
+from mmssl.errors import CannotDo, WrongUse, meant
 
 DONE, CANNOT, WRONG, STOPPED = 0, 1, 2, 130
 """Exit statuses: done, could not be done, wrong use, Ctrl-C."""
@@ -28,6 +28,13 @@ class Command(TyperCommand):
     def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:
         arguments = [param.metavar or "" for param in self.params if isinstance(param, TyperArgument)]
         return ["[OPTIONS]", *arguments]
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = _choices(error.message)
+            raise
 
 
 class Settable(Command):
@@ -62,6 +69,18 @@ def _part(args: list[str], options_with_value: set[str]) -> tuple[list[str], lis
     return words, settings
 
 
+def _choices(message: str) -> str:
+    """What was given where only some words are possible, with the near miss.
+
+    >>> _choices("Value error, 'tset' is not one of 'train', 'test'.")
+    "'tset' is not one of 'train', 'test', did you mean 'test'?"
+    """
+    message = message.removeprefix("Value error, ")
+    given, is_choice, known = message.partition(" is not one of ")
+    near = meant(given.strip("'"), re.findall(r"'([^']*)'", known)) if is_choice else ""
+    return message.removesuffix(".") + near if near else message
+
+
 def _version(asked: bool) -> None:
     if asked:
         print(f"mmssl {mmssl.__version__}")
@@ -78,18 +97,27 @@ def _example(*lines: str) -> str:
 
 Quiet = Annotated[
     bool,
-    typer.Option("--quiet", "-q", help="No progress, no remarks.", callback=_quiet, expose_value=False, is_eager=True),
+    typer.Option(
+        "--quiet",
+        "-q",
+        help="Results alone: no progress, no remarks.",
+        callback=_quiet,
+        expose_value=False,
+        is_eager=True,
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
     typer.Argument(metavar="[key=value ...]", help="Settings, in any place on the line.", show_default=False),
 ]
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="Folder to write.")]
-Config = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file, as in configs/pretrain.")]
+Config = Annotated[
+    Path, typer.Argument(metavar="CONFIG", help="A YAML file, or one that comes with mmssl by its name: cxr, demo ...")
+]
 Checkpoint = Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint: RUN/checkpoint or RUN/best.")]
 StorePath = Annotated[Path, typer.Argument(metavar="STORE", help="A store, as `mmssl prepare` makes it.")]
 IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="An index, as `mmssl index` makes it.")]
-Prompts = Annotated[Path, typer.Option(help="A prompt set, as in configs/prompts.")]
+Prompts = Annotated[Path, typer.Option(help="A YAML file, or one that comes with mmssl by its name: chexpert5 ...")]
 OneSplit = Annotated[Split, typer.Option(help="Which rows of the store.")]
 Where = Annotated[str | None, typer.Option(help="Of these, only such rows: \"view in ('PA','AP') and age > 60\".")]
 OutFolder = Annotated[Path | None, typer.Option(help="Folder for the results as files.")]
@@ -183,7 +211,12 @@ def pretrain(
     """Train a model on a store."""
     from mmssl.train import pretrain as run
 
-    run(config, *(settings or []), resume=resume)
+    try:
+        run(config, *(settings or []), resume=resume)
+    except KeyboardInterrupt:
+        if os.environ.get("RANK", "0") == "0":
+            print("\nmmssl: the run is not finished; go on with the same command and --resume", file=sys.stderr)
+        raise
 
 
 @app.command(
@@ -269,11 +302,16 @@ def index(
 def search(
     index: IndexPath,
     query: Annotated[
-        str | None, typer.Argument(metavar="[QUERY]", help="What to look for, in words.", show_default=False)
+        str | None,
+        typer.Argument(
+            metavar="[QUERY]", help="What to look for, in words; with --image too, both count.", show_default=False
+        ),
     ] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many hits.")] = 10,
+    k: Annotated[int, typer.Option("-k", min=1, max=1000, help="How many hits.")] = 10,
     where: Where = None,
-    image: Annotated[Path | None, typer.Option(help="An image to look for more of.")] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="An image to look for more of; with QUERY too, halfway between both.")
+    ] = None,
     not_patient: Annotated[str | None, typer.Option(help="A patient to leave out.")] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="The checkpoint that made the index, if it lies elsewhere now.")
@@ -288,7 +326,6 @@ def search(
     hits = searching.search(
         index, query, k=k, where=where, image=image, not_patient=not_patient, html=html, checkpoint=checkpoint
     )
-    console.quiet = False  # the hits are what was asked for
     if as_json:
         print(searching.to_json(hits))
     else:

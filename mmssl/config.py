@@ -6,20 +6,36 @@ constructor.
 """
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 from pydantic import ConfigDict, TypeAdapter, ValidationError, create_model
 
 from mmssl import plugins
 from mmssl.errors import WrongUse, many, meant
+from mmssl.files import not_shipped, or_shipped
 
 T = TypeVar("T")
-Problem = tuple[str, str]  # dotted key, message
+
+
+class Problem(NamedTuple):
+    """One mistake."""
+
+    key: str
+    """Dotted."""
+    message: str
+    place: str | None = None
+    """Where it stands, unless the key says it."""
+
+
+COMMAND_LINE = "command line"
 STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
@@ -34,13 +50,14 @@ def load(source: Path | Mapping[str, Any], overrides: list[str], schema: type[T]
         ConfigError: with every unknown key, missing key and unusable value, each with file and line.
     """
     name, raw, where = _read(source)
+    texts: dict[str, str] = {}
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals:
-            raise ConfigError(f"command line: {override!r} is no override; write key=value, say seed=1")
+            raise ConfigError(f"{COMMAND_LINE}: {override!r} is no override; write key=value, say seed=1")
         _set(raw, key.split("."), _value(text, override), override)
-        where[key] = "command line"
-    return build(raw, schema, where=where, name=name)
+        where[key], texts[key] = COMMAND_LINE, text
+    return build(raw, schema, where=where, name=name, texts=texts)
 
 
 def build(
@@ -50,6 +67,7 @@ def build(
     where: dict[str, str] | None = None,
     name: str = "config",
     trust: list[str] | None = None,
+    texts: Mapping[str, str] = MappingProxyType({}),
 ) -> T:
     """The schema filled from plain values; options of parts are filled with their defaults.
 
@@ -59,12 +77,16 @@ def build(
         where: {dotted key: place}, for the message.
         name: of the source, where a key has no place of its own.
         trust: modules outside mmssl that may be imported; None: any that is named (the user wrote it).
+        texts: {dotted key: the value as it was typed}, from which paths are taken: 007 is a folder, not 7.
     """
     problems: list[Problem] = []
-    filled = _Filler(problems, trust).fill(raw, schema, "")
+    places = where or {}
+    filled = _Filler(problems, trust, places, texts).fill(raw, schema, "")
     if problems:
-        places = where or {}
-        lines = [f"{_place(key, places, name)}: {key + ': ' if key else ''}{message}" for key, message in problems]
+        lines = [
+            f"{place or _place(key, places, name)}: {key + ': ' if key else ''}{message}"
+            for key, message, place in problems
+        ]
         raise ConfigError(many("the config", lines))
     return typing.cast(T, filled)
 
@@ -99,11 +121,13 @@ def _read(source: Path | Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[s
     """The name of the source, its values, and {dotted key: file:line}."""
     if isinstance(source, Mapping):
         return "config", _copy(source), {}
-    path = Path(source)
+    path = or_shipped(Path(source), "pretrain")
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder; give a YAML file")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise ConfigError(f"no such config: {path}{_shipped(path)}") from None
+        raise ConfigError(f"no such config: {path}{not_shipped(path, 'pretrain')}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as text: {error}") from None
     try:
@@ -120,23 +144,23 @@ def _read(source: Path | Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[s
     return str(path), raw, {key: f"{path}:{line}" for key, line in _lines(node).items()}
 
 
-def _shipped(path: Path) -> str:
-    shipped = sorted(p.stem for p in (Path(__file__).parent / "configs" / "pretrain").glob("*.yaml"))
-    return f"{meant(path.stem, shipped)}; shipped are {', '.join(shipped)}, in {Path(__file__).parent}/configs/pretrain"
-
-
 @dataclasses.dataclass(frozen=True)
 class _Filler:
     """Fills schemas, and collects what is wrong on the way."""
 
     problems: list[Problem]
     trust: list[str] | None
+    where: Mapping[str, str]
+    texts: Mapping[str, str]
+
+    def problem(self, key: str, message: str, place: str | None = None) -> None:
+        self.problems.append(Problem(key, message, place))
 
     def fill(self, raw: Any, schema: Any, prefix: str) -> Any:
         """An instance of `schema` from plain values, or None where something is wrong."""
         before = len(self.problems)
         if not isinstance(raw, Mapping):
-            self.problems.append((prefix.rstrip("."), f"must be a mapping of keys to values, got {raw!r}"))
+            self.problem(prefix.rstrip("."), f"must be a mapping of keys to values, got {raw!r}")
             return None
         hints = typing.get_type_hints(schema, include_extras=True)
         kind = _part_kind(schema)
@@ -147,11 +171,11 @@ class _Filler:
             if key in own:
                 values[key] = self.field(value, hints[key], f"{prefix}{key}")
             elif not kind:
-                self.problems.append((f"{prefix}{key}", _unknown(str(key), own)))
+                self.problem(f"{prefix}{key}", _unknown(str(key), own))
         for f in fields:
             needed = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
             if needed and f.name not in raw:
-                self.problems.append((f"{prefix}{f.name}", "required"))
+                self.problem(f"{prefix}{f.name}", "required")
         if kind:
             extra = {key: value for key, value in raw.items() if key not in own}
             values["options"] = self.options(kind, raw.get("kind"), extra, own, prefix)
@@ -160,8 +184,15 @@ class _Filler:
         try:
             return schema(**values)
         except ValueError as error:  # a rule between several keys, held by the schema's __post_init__
-            self.problems.append((prefix.rstrip("."), str(error)))
+            self.problem(prefix.rstrip("."), str(error), self.typed(prefix, str(error)))
             return None
+
+    def typed(self, prefix: str, message: str) -> str | None:
+        """The command line, where what a message names was typed there."""
+        keys = [key.removeprefix(prefix) for key, place in self.where.items()
+                if place == COMMAND_LINE and key.startswith(prefix)]  # fmt: skip
+        named = any(re.search(rf"(?<![\w.]){re.escape(key)}(?![\w.])", message) for key in keys)
+        return COMMAND_LINE if named else None
 
     def field(self, value: Any, hint: Any, key: str) -> Any:
         """One value of a schema: another schema, a mapping of labels to parts, or something pydantic checks."""
@@ -171,7 +202,7 @@ class _Filler:
         parts = _parts_in(hint)
         if parts is not None:
             if not isinstance(value, Mapping):
-                self.problems.append((key, f"must be a mapping of names to options, got {value!r}"))
+                self.problem(key, f"must be a mapping of names to options, got {value!r}")
                 return None
             found = {}
             for label, options in value.items():
@@ -179,10 +210,14 @@ class _Filler:
                 named = {"kind": label, **given} if isinstance(given, Mapping) else given
                 found[label] = self.fill(named, parts, f"{key}.{label}.")
             return found
+        if Path in _members(hint) and isinstance(value, bool | int | float | date):
+            value = self.texts.get(key, str(value))
+        if typing.get_origin(hint) is tuple and isinstance(value, str):  # one name stands for a list of it
+            value = [value]
         try:
             return TypeAdapter(hint, config=None if inner else STRICT).validate_python(value)
         except ValidationError as error:
-            self.problems.append((key, _messages(error.errors(), value)))
+            self.problem(key, _messages(error.errors(), value))
             return None
 
     def options(self, kind: str, name: Any, given: dict[str, Any], own: list[str], prefix: str) -> dict[str, Any]:
@@ -192,7 +227,8 @@ class _Filler:
         try:
             schema = plugins.options(plugins.find(kind, name, trust=self.trust))
         except (WrongUse, ImportError, AttributeError) as error:
-            self.problems.append((prefix.rstrip("."), str(error)))
+            own_key = f"{prefix}kind"
+            self.problem(own_key if own_key in self.where else prefix.rstrip("."), str(error))
             return {}
         model = create_model("options", __config__=STRICT, **typing.cast(Any, schema))
         try:
@@ -204,7 +240,7 @@ class _Filler:
             for key, some in by_key.items():
                 unknown = some[0]["type"] == "extra_forbidden"
                 said = _unknown(key, [*schema, *own]) if unknown else _messages(some, given.get(key))
-                self.problems.append((f"{prefix}{key}", said))
+                self.problem(f"{prefix}{key}", said)
             return {}
 
 
@@ -215,7 +251,8 @@ def _unknown(key: str, known: list[str]) -> str:
 def _messages(errors: list[Any], value: Any) -> str:
     if errors[0]["type"] in ("missing", "missing_argument"):
         return "required"
-    said = list(dict.fromkeys(f"{e['msg'][0].lower()}{e['msg'][1:]}" for e in errors))
+    told = [e["msg"].removeprefix("Value error, ") for e in errors]
+    said = list(dict.fromkeys(f"{one[0].lower()}{one[1:]}" for one in told))
     return f"{', or '.join(said)}, got {value!r}"
 
 
@@ -252,7 +289,10 @@ def _part_kind(schema: Any) -> str | None:
 
 
 def _place(key: str, where: dict[str, str], name: str) -> str:
-    """Where a key stands: its own line, else that of the nearest key above it."""
+    """Where a key stands: its own line, else that of a key in it, else that of the nearest key above it."""
+    inside = next((where[one] for one in where if one.startswith(f"{key}.")), None)
+    if key and key not in where and inside:
+        return inside
     while key:
         if key in where:
             return where[key]
@@ -273,7 +313,7 @@ def _set(tree: dict[str, Any], keys: list[str], value: Any, override: str) -> No
             tree[key] = {}
         tree = tree[key]
         if not isinstance(tree, dict):
-            raise ConfigError(f"command line: {override!r}: {key} is a value, not a group of keys")
+            raise ConfigError(f"{COMMAND_LINE}: {override!r}: {key} is a value, not a group of keys")
     tree[keys[-1]] = value
 
 

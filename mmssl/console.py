@@ -15,9 +15,12 @@ def say(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table to stdout; columns of numbers to the right, all others to the left."""
-    if quiet:
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, is_result: bool = False) -> None:
+    """A table to stdout; columns of numbers to the right, all others to the left.
+
+    `is_result`: it is what was asked for, and is printed under `-q` too.
+    """
+    if quiet and not is_result:
         return
     from rich.console import Console
     from rich.table import Table
@@ -41,20 +44,21 @@ def cell(value: object) -> str:
 
 
 @contextlib.contextmanager
-def progress(title: str, total: int | None, unit: str = "items") -> Iterator[Callable[..., None]]:
+def progress(title: str, total: int | None, unit: str = "items", *, rate: bool = True) -> Iterator[Callable[..., None]]:
     """A bar with rate and time left; what it yields is called as `advance(n, note="loss 1.2")`.
 
+    `rate=False`: the note has a rate of its own, say without the time that something else took in between.
     Where stderr is no terminal, a line is written every ten seconds and one at the end.
     """
     if quiet:
         yield lambda n=1, note="": None
     elif sys.stderr.isatty():
-        yield from _bar(title, total, unit)
+        yield from _bar(title, total, unit if rate else None)
     else:
-        yield from _lines(title, total, unit)
+        yield from _lines(title, total, unit if rate else None)
 
 
-def _bar(title: str, total: int | None, unit: str) -> Iterator[Callable[..., None]]:
+def _bar(title: str, total: int | None, unit: str | None) -> Iterator[Callable[..., None]]:
     from rich import progress as shown
     from rich.console import Console
 
@@ -74,19 +78,20 @@ def _bar(title: str, total: int | None, unit: str) -> Iterator[Callable[..., Non
         def advance(n: int = 1, note: str = "") -> None:
             bar.update(task, advance=n)
             rate = bar.tasks[task].completed / max(time.monotonic() - start, 1e-9)
-            bar.update(task, rate=f"{rate:.0f} {unit}/s", note=note)
+            bar.update(task, rate=f"{rate:.0f} {unit}/s" if unit else "", note=note)
 
         yield advance
 
 
-def _lines(title: str, total: int | None, unit: str) -> Iterator[Callable[..., None]]:
+def _lines(title: str, total: int | None, unit: str | None) -> Iterator[Callable[..., None]]:
     start = said = time.monotonic()
     done = 0
 
     def line(note: str) -> str:
         seconds = max(time.monotonic() - start, 1e-9)
         of = f"/{total}" if total is not None else ""
-        return f"{title}: {done}{of}, {done / seconds:.1f} {unit}/s, {seconds:.0f} s{', ' + note if note else ''}"
+        rate = f" {done / seconds:.1f} {unit}/s," if unit else ""
+        return f"{title}: {done}{of},{rate} {seconds:.0f} s{', ' + note if note else ''}"
 
     last = ""
 

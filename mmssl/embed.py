@@ -69,8 +69,9 @@ class Embedder:
         """Unit vectors [N, D] of PIL images, or of files (PNG, JPEG, TIFF, DICOM; of several frames the first).
 
         Raises:
-            WrongUse: naming every file that cannot be read, with its reason.
+            WrongUse: naming every file that cannot be read, with its reason, and what is neither picture nor file.
         """
+        _need_list(pictures, (Image.Image, Path, str), example="film.png", what="PIL images or paths")
         views: list[np.ndarray] = []
         problems: list[str] = []
         for number, picture in enumerate(pictures):
@@ -87,9 +88,10 @@ class Embedder:
         """Unit vectors [N, D].
 
         Raises:
-            WrongUse: for a checkpoint of images alone.
+            WrongUse: for a checkpoint of images alone, and for what is no list of texts.
         """
         self.need_text()
+        _need_list(texts, (str,), example="left pleural effusion", what="texts")
         found = []
         with torch.inference_mode():
             for start in range(0, len(texts), CHUNK):
@@ -147,6 +149,24 @@ class Embedder:
                 x = normalise(x.to(self._device).float() / 255, tower.mean, tower.std)
                 found.append(self.network.embed_images(x).cpu().numpy())
         return np.concatenate(found) if found else np.empty((0, self.dim), np.float32)
+
+
+def _need_list(given: Any, kinds: tuple[type, ...], *, example: str, what: str) -> None:
+    """Raises WrongUse where something is given alone that belongs in a list, or a list holds something else."""
+    if isinstance(given, kinds):
+        shown = repr(str(given)) if isinstance(given, str | Path) else "image"
+        raise WrongUse(f"give a list: [{shown}]")
+    if not isinstance(given, list | tuple):
+        raise WrongUse(f"give a list of {what}, say [{example!r}]; this is {_kind(given)}")
+    odd = [f"[{place}] is {_kind(one)}" for place, one in enumerate(given) if not isinstance(one, kinds)]
+    if odd:
+        raise WrongUse(f"give a list of {what}, say [{example!r}]; {'; '.join(odd[:5])}{' ...' if odd[5:] else ''}")
+
+
+def _kind(value: Any) -> str:
+    return (
+        "None" if value is None else f"of type {type(value).__module__}.{type(value).__name__}".replace("builtins.", "")
+    )
 
 
 def flat(image: Image.Image) -> Image.Image:

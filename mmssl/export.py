@@ -6,7 +6,7 @@ from typing import Protocol
 from mmssl import checkpoint as checkpoints
 from mmssl import console, plugins
 from mmssl.errors import WrongUse
-from mmssl.files import whole_folder
+from mmssl.files import usual_mode, whole_folder
 
 
 class Export(Protocol):
@@ -43,6 +43,8 @@ def export(checkpoint: Path | str, out: Path | str, *, to: str = "open_clip") ->
     exporter: Export = part()
     with whole_folder(out) as folder:
         remarks = exporter.write(loaded, folder, out=out)
+        for weights in folder.rglob("*.safetensors"):
+            usual_mode(weights)
     for remark in remarks:
         console.say(remark)
     return out

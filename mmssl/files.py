@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mmssl.errors import CannotDo
+from mmssl.errors import CannotDo, WrongUse, meant
+
+CONFIGS = Path(__file__).parent / "configs"
+"""What is shipped: configs/pretrain and configs/prompts."""
 
 
 @contextlib.contextmanager
@@ -73,6 +76,45 @@ def remove_parts(folder: Path) -> None:
         shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
+def check_folder_to_write(path: Path, *, option: str) -> None:
+    """Raises WrongUse where no folder can be made, so that nothing is computed in vain."""
+    there = next(one for one in (path, *path.parents) if one.exists() or one == one.parent)
+    if not there.is_dir():
+        raise WrongUse(f"{option} {path}: {there} is a file; name a folder")
+
+
+def check_file_to_write(path: Path, *, option: str) -> None:
+    """Raises WrongUse where no file can be written, so that nothing is computed in vain."""
+    if path.is_dir():
+        raise WrongUse(f"{option} {path}: this is a folder; name a file in it")
+    check_folder_to_write(path.parent, option=option)
+
+
+def or_shipped(path: Path, folder: str) -> Path:
+    """A file of the user's, which always wins, or else the shipped one that is meant.
+
+    A shipped file is meant by its bare name, or by its path in the repository, from whatever folder.
+
+    >>> or_shipped(Path("tiny"), "pretrain").relative_to(CONFIGS).as_posix()
+    'pretrain/tiny.yaml'
+    >>> or_shipped(Path("configs/pretrain/tiny.yaml"), "pretrain").name, or_shipped(Path("mine"), "pretrain").name
+    ('tiny.yaml', 'mine')
+    """
+    if path.is_file():
+        return path
+    if len(path.parts) == 1:
+        ours = CONFIGS / folder / f"{path}.yaml"
+    else:
+        ours = CONFIGS.joinpath(*path.parts[1:]) if path.parts[0] == CONFIGS.name else path
+    return ours if ours.is_file() else path
+
+
+def not_shipped(path: Path, folder: str) -> str:
+    """What to say after "no such ...: PATH": the near miss, and what is shipped, by name."""
+    names = sorted(file.stem for file in (CONFIGS / folder).glob("*.yaml"))
+    return f"{meant(path.stem, names)}; with mmssl come {', '.join(names)}, by name; else give the path of a YAML file"
+
+
 def write_json(path: Path, value: Any) -> None:
     with whole_file(path) as part:
         part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -103,6 +145,16 @@ def read_format(file: Path, *, key: str = "format", newest: int, what: str, agai
             f"this version reads format {newest}: update mmssl"
         )
     return found
+
+
+def usual_mode(path: Path) -> None:
+    """Gives a file that a library wrote for its owner alone the permission that the umask gives a new file."""
+    new = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        new.touch()
+        shutil.copymode(new, path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

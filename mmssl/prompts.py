@@ -20,7 +20,7 @@ Task = Literal["multi_label", "multi_class"]
 Uncertain = Literal["ignore", "positive", "negative"]
 Scoring = Literal["learned", "chexzero"]
 
-SHIPPED = Path(__file__).parent / "configs" / "prompts"
+SHIPPED = files.CONFIGS / "prompts"
 FOR_EVERY_TASK = ("task", "classes", "column", "scoring")
 FOR_TASK = {"multi_label": ("columns", "uncertain", "positive", "negative", "overrides"), "multi_class": ("templates",)}
 _NORMAL = re.compile(r"(no|not|normal|negative|healthy|unremarkable)\b", re.IGNORECASE)
@@ -81,17 +81,18 @@ class PromptSet:
 
 
 def read(path: Path | str) -> PromptSet:
-    """The prompt set in a YAML file.
+    """The prompt set in a YAML file, or the shipped one of a name, say chexpert5.
 
     Raises:
         WrongUse: with every unknown key, missing key and unusable value, each with its line.
     """
-    path = Path(path)
+    path = files.or_shipped(Path(path), "prompts")
+    if path.is_dir():
+        raise WrongUse(f"{path} is a folder; give a YAML file")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        shipped = ", ".join(str(p.relative_to(SHIPPED.parents[1])) for p in sorted(SHIPPED.glob("*.yaml")))
-        raise WrongUse(f"no such prompts: {path}; with mmssl come {shipped}") from None
+        raise WrongUse(f"no such prompts: {path}{files.not_shipped(path, 'prompts')}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise WrongUse(f"{path}: cannot be read as text: {error}") from None
     try:
@@ -156,9 +157,10 @@ def lint(prompts: PromptSet) -> list[str]:
     return found
 
 
-def advice(name: str) -> str:
-    """What to write where the common templates turn a label around."""
-    return f"give it its own texts: overrides: {{{name}: {{positive: [...], negative: [...]}}}}"
+def advice(*names: str) -> str:
+    """What to write where the common templates turn labels around."""
+    own = ", ".join(f"{name}: {{positive: [...], negative: [...]}}" for name in names)
+    return f"give {'it' if len(names) == 1 else 'each'} its own texts: overrides: {{{own}}}"
 
 
 def _bare(text: str) -> str:

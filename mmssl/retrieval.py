@@ -60,12 +60,14 @@ def retrieve(
         `chance_R@10`, `queries`, `gallery`, `precision_at_k` by label ...; `hashes`, `warnings`.
 
     Raises:
-        WrongUse: for a split without texts, a checkpoint of images alone.
+        WrongUse: for a split without texts, a checkpoint of images alone, an `out` that is a file.
         CannotDo: for a checkpoint or store that cannot be read.
     """
     from mmssl import embed
     from mmssl.data.store import Store
 
+    if out is not None:
+        files.check_folder_to_write(Path(out), option="--out")
     result = run(embed.load(Path(checkpoint)), Store(Path(store)), split=split, where=where)
     for warning in result["warnings"]:
         console.say(f"warning: {warning}")
@@ -300,13 +302,15 @@ def show(result: dict[str, Any]) -> None:
             shown = None if span is None else f"{span[0]:.3f} to {span[1]:.3f}"
             lines.append([said, how, *values, shown, way[f"chance_R@10{kind}"], way["queries"], way["gallery"]])
     columns = ["find", "right is", *(f"R@{k}" for k in KS), "95 % of R@10", "chance R@10", "queries", "gallery"]
-    console.table(f"retrieval, {result['split']}: {result['patients']} patients", columns, lines)
+    console.table(f"retrieval, {result['split']}: {result['patients']} patients", columns, lines, is_result=True)
     by_label = result["text_to_image"]["precision_at_k"]
     enough = {name: entry for name, entry in by_label.items() if entry["reason"] is None}
     if enough:
         lines = [[name, e["queries"], *(e[f"P@{k}"] for k in KS), e["prevalence"]] for name, e in enough.items()]
         columns = ["label", "queries", *(f"P@{k}" for k in KS), "prevalence"]
-        console.table("of the first k images for a text with the label, how many have it", columns, lines)
+        console.table(
+            "of the first k images for a text with the label, how many have it", columns, lines, is_result=True
+        )
     if result["without_text"]:
         console.say(f"{result['without_text']} of {result['images']} images have no text and took no part")
 

@@ -138,7 +138,7 @@ class Run:
         sum_gradients(parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.settings.optim.clip)
         found = {name: float(value) for name, value in losses.items()}
-        check_finite(found, float(norm), self.step + 1)
+        self.check_finite(found, float(norm))
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.model.network.joint is not None:
@@ -146,10 +146,25 @@ class Run:
         self.step += 1
         return found, float(norm)
 
+    def check_finite(self, losses: dict[str, float], norm: float) -> None:
+        """Raises CannotDo before the weights take a step that would ruin them."""
+        bad = [name for name, value in losses.items() if not math.isfinite(value)]
+        bad += [] if math.isfinite(norm) else ["the gradient"]
+        if not bad:
+            return
+        kept = self.settings.run / "checkpoint"
+        ways = ["lower optim.lr", "lengthen optim.warmup", *(["set precision=fp32"] if self.model.bf16 else [])]
+        other = f"; {kept} is sound: start another run= from it by init.checkpoint, or anew" if kept.exists() else ""
+        raise CannotDo(
+            f"step {self.step + 1}: {', '.join(bad)} no longer a finite number{other}; "
+            f"{', '.join(ways[:-1])}, or {ways[-1]}"
+        )
+
     def validate(self, log: RunLog, clock: Clock) -> None:
         """Looks at the validation split; the best so far is kept as RUN/best."""
         began = clock.elapsed
         if rank() == 0:
+            console.say(f"step {self.step}: validating on {len(self.validator.table)} images ...")
             metrics = self.validator(self.rows)
             log.validation(self.step, metrics)
             value = metrics.get(self.settings.checkpoint.best)
@@ -376,15 +391,3 @@ def tabulate(
             table[some] = pooled.float().cpu()
             advance(len(some))
     return table.clone().to(device), batches.Lookup({text: place for place, text in enumerate(passages)})
-
-
-def check_finite(losses: dict[str, float], norm: float, number: int) -> None:
-    """Raises CannotDo before the weights take a step that would ruin them."""
-    bad = [name for name, value in losses.items() if not math.isfinite(value)]
-    if not math.isfinite(norm):
-        bad.append("the gradient")
-    if bad:
-        raise CannotDo(
-            f"step {number}: {', '.join(bad)} no longer a finite number; the last checkpoint is sound. "
-            "Lower optim.lr, lengthen optim.warmup, or set precision=fp32"
-        )

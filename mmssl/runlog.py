@@ -37,7 +37,7 @@ class RunLog:
                 part.write_text("".join(keep), encoding="utf-8")
             self.file = open(self.path, "a", encoding="utf-8")
         total = None if self.total is None else self.total - self.after
-        self._progress = console.progress("training", total, "steps")
+        self._progress = console.progress("training", total, "steps", rate=False)
         self._advance = self._progress.__enter__() if self.writes else None
         return self
 
@@ -53,9 +53,10 @@ class RunLog:
         self, number: int, losses: dict[str, float], *, norm: float, learning_rate: float, scale: float | None
     ) -> None:
         self.steps_since += 1
-        rate = self.steps_since * self.settings.data.batch_size / max(time.monotonic() - self.last, 1e-9)
+        steps_per_s = self.steps_since / max(time.monotonic() - self.last, 1e-9)
+        rate = steps_per_s * self.settings.data.batch_size
         if self._advance is not None:
-            self._advance(1, note=f"loss {losses['loss']:.3f}, {rate:.0f} images/s")
+            self._advance(1, note=f"loss {losses['loss']:.3f}, {steps_per_s:.1f} steps/s, {rate:.0f} images/s")
         if number % self.settings.log.every and number != self.total:
             return
         line = {"step": number, **losses, "lr": learning_rate, "norm": norm, "samples_per_s": round(rate, 2)}

@@ -104,7 +104,10 @@ def look_at_run(settings: Pretrain, *, resume: bool) -> Path | None:
     changed = [key for key in sorted(before | now) if before.get(key) != now.get(key) and key not in NOT_OF_THE_RUN]
     if changed:
         lines = [f"{key}: was {before.get(key)!r}, now {now.get(key)!r}" for key in changed]
-        raise WrongUse(many(f"going on with {settings.run}: it was started with another config", lines))
+        raise WrongUse(
+            f"{many(f'going on with {settings.run}: it was started with another config', lines)}\n"
+            f"give what was, or start another run from this one's weights: run=FOLDER init.checkpoint={kept}"
+        )
     return kept
 
 

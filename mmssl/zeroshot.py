@@ -57,7 +57,8 @@ def zeroshot(
         What zeroshot.json holds: `macro`, `left_out`, `labels`, `hashes`, `warnings` ...
 
     Raises:
-        WrongUse: for prompts that cannot be used, a split without rows, a checkpoint without a text tower.
+        WrongUse: for prompts that cannot be used, a split without rows, a checkpoint without a text tower, an `out`
+            that is a file.
         CannotDo: for a checkpoint or store that cannot be read.
     """
     from mmssl import embed
@@ -67,6 +68,8 @@ def zeroshot(
     paths = [checkpoints] if isinstance(checkpoints, str | Path) else list(checkpoints)
     if not paths:
         raise WrongUse("no checkpoint given")
+    if out is not None:
+        files.check_folder_to_write(Path(out), option="--out")
     opened = Store(Path(store))
     outcome = run(
         [embed.load(Path(path)) for path in paths], opened, asked, split=split, unit=unit, where=where,
@@ -74,7 +77,7 @@ def zeroshot(
     )  # fmt: skip
     for warning in outcome.result["warnings"]:
         console.say(f"warning: {warning}")
-    results.show(outcome.result)
+    results.show(outcome.result, saved=out is not None)
     if out is not None:
         results.save(outcome, Path(out))
         console.say(f"written to {out}: zeroshot.json, predictions.parquet{results.pictures_said(outcome)}")
@@ -328,7 +331,12 @@ def _turned_around(verdict: Verdict, asked: PromptSet) -> list[str]:
     }
     surely = [name for name, entry in below.items() if entry["auroc_ci"] and entry["auroc_ci"][1] < 0.5]
     maybe = [name for name in below if name not in surely]
-    advice = prompt_sets.advice if asked.task == "multi_label" else lambda name: f"look at the phrases of {name}"
+
+    def advice(*names: str) -> str:
+        return (
+            prompt_sets.advice(*names) if asked.task == "multi_label" else f"look at the phrases of {', '.join(names)}"
+        )
+
     found = [
         f"{name}: AUROC {below[name]['auroc']:.2f} is clearly below 0.5: its prompts say the opposite of what they "
         f"should; {advice(name)}"
@@ -336,5 +344,5 @@ def _turned_around(verdict: Verdict, asked: PromptSet) -> list[str]:
     ]
     if maybe:
         told = ", ".join(f"{name} {below[name]['auroc']:.2f}" for name in maybe)
-        found.append(f"AUROC below 0.5, if only by chance: {told}; where prompts are to blame, {advice(maybe[0])}")
+        found.append(f"AUROC below 0.5, if only by chance: {told}; where prompts are to blame, {advice(*maybe)}")
     return found

@@ -1,6 +1,7 @@
 """The commands as a user meets them: help, settings in any place, exit statuses, one line for each failure."""
 
 import errno
+import importlib
 import os
 import signal
 import subprocess
@@ -94,6 +95,11 @@ def test_help_comes_quickly():
         (["search", "my.index", "--htm", "x"], "--html"),
         (["index", "run", "store"], "Missing argument 'INDEX'"),
         (["index", "run", "store", "index", "--split", "tets"], "'train', 'validation', 'test', 'all'"),
+        (["zeroshot", "run", "store", "--prompts", "p", "--split", "tset"], "did you mean 'test'?"),
+        (
+            ["zeroshot", "run", "store", "--prompts", "p", "--unit", "patient"],
+            "'--unit': 'patient' is not one of 'image'",
+        ),
         (["search", "my.index", "x", "-k", "0"], "'-k'"),
         (["zeroshot", "run", "store"], "Missing option '--prompts'"),
         (["zeroshot", "store", "--prompts", "p.yaml"], "a checkpoint and a store are needed"),
@@ -239,6 +245,16 @@ def test_each_failure_is_one_line_and_a_status(capsys, monkeypatch, failure, sta
     assert told(capsys).strip() == line
 
 
+def test_a_run_that_is_stopped_says_how_to_go_on(capsys, monkeypatch):
+
+    def stopped(*args, **named):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib.import_module("mmssl.train"), "pretrain", stopped)
+    assert cli.run(["pretrain", "tiny"]) == 130
+    assert "the run is not finished; go on with the same command and --resume" in told(capsys)
+
+
 @pytest.mark.parametrize(("rank", "lines"), [("0", 1), ("1", 0)])
 def test_wrong_use_is_said_by_one_process_of_a_launch(capsys, monkeypatch, rank, lines):
     monkeypatch.setenv("RANK", rank)
@@ -299,6 +315,19 @@ def test_every_command_is_a_function_too(name):
 
     assert callable(getattr(mmssl, name))
     assert inspect.signature(getattr(mmssl, name)).parameters
+
+
+@pytest.mark.parametrize("name", sorted(name for name in mmssl.__all__ if name in COMMANDS))
+def test_help_shows_what_the_function_says_and_takes(name):
+    import inspect
+    import pydoc
+
+    module, attribute = mmssl.HOMES[name]
+    function = getattr(importlib.import_module(module), attribute)
+    shown = " ".join(pydoc.plain(pydoc.render_doc(getattr(mmssl, name))).split())
+    assert function.__doc__.splitlines()[0] in shown
+    assert inspect.signature(getattr(mmssl, name)) == inspect.signature(function)
+    assert all(str(one) in shown for one in inspect.signature(function).parameters.values())
 
 
 @pytest.mark.parametrize("before", ["mmssl", "mmssl, mmssl.zeroshot"])

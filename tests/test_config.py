@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt
 
 from mmssl import config, settings
 from mmssl.errors import WrongUse
+from mmssl.files import CONFIGS
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ whatever: 1
         (
             "inner: {path: x}\nparts:\n  first: {kind: no.such.module}",
             [],
-            "1 problem in the config\n  a.yaml:3: parts.first: No module named 'no'",
+            "1 problem in the config\n  a.yaml:3: parts.first.kind: No module named 'no'",
         ),
     ],
 )
@@ -151,6 +152,41 @@ def test_a_rule_between_keys_is_told_too(tmp_path, parts):
     assert message(tmp_path, "inner: {path: x}\nsteps: 13\n").endswith(
         "steps is 13, and no run of 13 steps ever ended well"
     )
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("parts.first.kind=image_reprot", "parts.first.kind: no such part in objectives: 'image_reprot', did you"),
+        ("steps=13", "steps is 13, and no run of 13 steps"),
+        ("innner.mode=fast", "innner: unknown key, did you mean 'inner'?"),
+    ],
+)
+def test_what_was_typed_is_located_on_the_command_line(tmp_path, parts, override, expected):
+    text = "inner: {path: x}\nparts:\n  first: {kind: image_report}\nsteps: 3\n"
+    told = message(tmp_path, text, override).splitlines()
+    assert told[0] == "1 problem in the config"
+    assert told[1].startswith(f"  command line: {expected}")
+
+
+@pytest.mark.parametrize("name", ["3", "2024", "007", "1e3", "2024-05-06", "true"])
+def test_a_path_may_look_like_a_number(tmp_path, parts, name):
+    assert load(tmp_path, "inner: {path: x}", f"inner.path={name}").inner.path == Path(name)
+    if name in ("3", "2024", "2024-05-06"):
+        assert load(tmp_path, f"inner: {{path: {name}}}").inner.path == Path(name)
+
+
+def test_one_name_stands_for_a_list_of_it(tmp_path, parts):
+    assert load(tmp_path, "inner: {path: x}", "names=a").names == ("a",)
+
+
+def test_a_section_that_there_is_not_names_those_there_are():
+    from mmssl.prepare import settings as preparing
+
+    with pytest.raises(config.ConfigError) as caught:
+        preparing.read({}, ["text.sections=impresion"])
+    assert "command line: text: sections=['impresion']" in str(caught.value)
+    assert "impression" in str(caught.value)
 
 
 def test_not_yaml_is_told_with_its_place(tmp_path, parts):
@@ -166,16 +202,33 @@ def test_not_text_is_told(tmp_path, parts):
 
 
 def test_a_folder_is_no_config(tmp_path, parts):
-    with pytest.raises(config.ConfigError, match=r"^lab: cannot be read as text: .*Is a directory"):
+    with pytest.raises(config.ConfigError, match=r"^lab is a folder; give a YAML file$"):
         config.load(Path("lab"), [], Outer)
 
 
 def test_a_missing_file_is_told_with_what_is_shipped(tmp_path, parts):
     with pytest.raises(config.ConfigError) as caught:
         config.load(Path("tinny.yaml"), [], Outer)
-    told = str(caught.value)
-    assert told.startswith("no such config: tinny.yaml, did you mean 'tiny'?; shipped are ")
-    assert told.endswith("configs/pretrain")
+    assert str(caught.value) == (
+        "no such config: tinny.yaml, did you mean 'tiny'?; with mmssl come cxr, demo, images, medpix, tiny, by name; "
+        "else give the path of a YAML file"
+    )
+
+
+@pytest.mark.parametrize("given", ["tiny", "configs/pretrain/tiny.yaml"])
+def test_a_shipped_config_is_found_from_any_folder_and_ones_own_file_wins(tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    assert settings.read(Path(given), ["data.path=x"]).encoders.image.kind == "tiny_image"
+    assert settings.read(Path(given), ["data.path=x"]).seed == 0
+    (tmp_path / given).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / given).write_text((CONFIGS / "pretrain" / "tiny.yaml").read_text().replace("seed: 0", "seed: 7"))
+    assert settings.read(Path(given), ["data.path=x"]).seed == 7
+
+
+def test_the_folder_that_the_demo_wrote_does_not_hide_the_shipped_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo").mkdir()
+    assert settings.read(Path("demo"), ["data.path=x"]).encoders.image.kind != "tiny_image"
 
 
 def test_a_config_mistake_is_wrong_use():

@@ -36,6 +36,12 @@ def test_progress_without_a_terminal_is_a_line_at_the_end(capsys):
     assert "files/s" in err
 
 
+def test_progress_can_leave_the_rate_to_the_note(capsys):
+    with console.progress("training", 2, "steps", rate=False) as advance:
+        advance(2, note="3.0 steps/s")
+    assert capsys.readouterr().err == "training: 2/2, 0 s, 3.0 steps/s\n"
+
+
 def test_progress_says_something_every_ten_seconds(capsys, monkeypatch):
     clock = iter([0.0, 6.0, 11.0, 11.0, 11.0, 12.0, 12.0, 12.0])
     monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
@@ -58,3 +64,6 @@ def test_quiet_shows_nothing_of_this(capsys, monkeypatch):
         advance()
         advance(1, note="x")
     assert capsys.readouterr() == ("", "")
+    console.table("scores", ["label"], [["Edema"]], is_result=True)
+    out, err = capsys.readouterr()
+    assert ("Edema" in out, err) == (True, ""), "what was asked for is no remark"

@@ -88,9 +88,33 @@ def test_the_pages_run(folder, page, monkeypatch, capsys):
         runpy.run_module(f"eval.{page}", run_name="__main__")
 
 
-def test_quiet_shows_nothing(folder, capsys, monkeypatch):
+@pytest.mark.parametrize("name", ["results", "results/deeper"])
+def test_results_that_could_not_be_written_are_not_computed(folder, name, monkeypatch):
+    (folder / "results").touch()
+    monkeypatch.setattr(mmssl.embed, "load", None)
+    said = f"--out {name}: results is a file; name a folder"
+    with pytest.raises(WrongUse, match=said):
+        mmssl.zeroshot("checkpoint", "store", prompts="prompts.yaml", out=name)
+    with pytest.raises(WrongUse, match=said):
+        mmssl.retrieve("checkpoint", "store", out=name)
+
+
+def test_without_truth_the_predictions_are_named_and_no_empty_table_is_shown(folder, capsys):
+    (folder / "new.yaml").write_text(yaml.safe_dump(ASKED | {"column": "nothing"}))
+    mmssl.zeroshot("checkpoint", "store", prompts="new.yaml")
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.endswith("no truth: predictions only, of 60 images; --out DIR saves them\n")
+    assert len(shown.err.splitlines()) == 3  # progress, the column that is not there, and this
+    mmssl.zeroshot("checkpoint", "store", prompts="new.yaml", out="results")
+    assert "no truth: predictions only, of 60 images\nwritten to results: zero" in capsys.readouterr().err
+
+
+def test_quiet_shows_the_results_and_nothing_else(folder, capsys, monkeypatch):
     monkeypatch.setattr(console, "quiet", True)
     mmssl.retrieve("checkpoint", "store")
     mmssl.zeroshot("checkpoint", "store", prompts="prompts.yaml")
+    mmssl.calibrate("checkpoint", "store", prompts="prompts.yaml")
     shown = capsys.readouterr()
-    assert (shown.out, shown.err) == ("", "")
+    assert all(title in shown.out for title in ("retrieval, test", "zero-shot, test", "calibration on 60 images"))
+    assert shown.err == ""

@@ -236,6 +236,8 @@ def test_weights_are_safetensors_by_open_clips_names(tmp_path):
     for key in ("visual.conv1.weight", "visual.proj", "text_projection", "positional_embedding", "logit_scale"):
         assert key in weights
     assert not list((tmp_path / "out").glob("*.bin"))
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir() if path.is_file()}
+    assert len(modes) == 1, "whoever may read one file may read them all"
     save_file({key: value + 1 for key, value in weights.items()}, tmp_path / "out" / "open_clip_model.safetensors")
     difference, _ = same_as_ours(tmp_path / "checkpoint", tmp_path / "out")
     assert difference > 1e-3, "the comparison of this file sees no difference where there is one"

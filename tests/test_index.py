@@ -84,7 +84,7 @@ def test_the_same_again_does_nothing(store, embedder, tmp_path, capsys):
         ({"split": "test"}, "split all, now test"),
         ({"where": "age > 50"}, "where none, now age > 50"),
         ({"hash": "b" * 64}, "checkpoint aaaaaaaaaaaa, now bbbbbbbbbbbb"),
-        ({"content_hash": "d" * 64}, "store cccccccccccc, now dddddddddddd"),
+        ({"content_hash": "d" * 64, "split": "test"}, "store cccccccccccc, now dddddddddddd; split all, now test"),
     ],
 )
 def test_an_index_of_something_else_is_not_overwritten(store, embedder, tmp_path, changed, said):
@@ -94,6 +94,23 @@ def test_an_index_of_something_else_is_not_overwritten(store, embedder, tmp_path
     with pytest.raises(WrongUse, match=f"index of something else \\({said}\\); name another folder, or remove it"):
         build(embedder, store, path, **changed)
     assert open_index(path).info["rows"] == 60
+
+
+def test_an_index_is_made_anew_where_only_the_content_of_its_store_changed(store, embedder, tmp_path, capsys):
+    path = build(embedder, store, tmp_path / "index")
+    store.content_hash, store.table = "d" * 64, store.table.slice(0, 24)
+    encode, embedder.encode_rows = embedder.encode_rows, None
+    with pytest.raises(TypeError):
+        build(embedder, store, path)
+    assert open_index(path).info["rows"] == 60, "what was there is lost only to something whole"
+    embedder.encode_rows = encode
+    capsys.readouterr()
+    build(embedder, store, path)
+    assert f"the store {store.path} has changed since {path} was made: making it anew" in capsys.readouterr().err
+    assert open_index(path).info["rows"] == 24
+    other = OracleStore(tmp_path / "other")
+    with pytest.raises(WrongUse, match=r"index of something else \(store d+, now c+\)"):
+        build(embedder, other, path)
 
 
 def test_other_things_are_not_overwritten(store, embedder, tmp_path):

@@ -124,8 +124,16 @@ def test_mistakes(read, text, message):
     assert message in wrong(read, text)
 
 
+@pytest.mark.parametrize("given", ["chexpert5", "configs/prompts/chexpert5.yaml"])
+def test_a_shipped_set_is_found_from_any_folder(tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    assert "Edema" in prompts.read(given).names
+    with pytest.raises(WrongUse, match="is a folder; give a YAML file"):
+        prompts.read(tmp_path)
+
+
 def test_a_file_that_is_not_there_names_those_that_are(tmp_path):
-    with pytest.raises(WrongUse, match=r"no such prompts: .*nothing.yaml; with mmssl come .*chexpert5\.yaml"):
+    with pytest.raises(WrongUse, match=r"no such prompts: .*nothing.yaml; with mmssl come .*chexpert5, .*by name"):
         prompts.read(tmp_path / "nothing.yaml")
     (tmp_path / "latin.yaml").write_bytes(b"\xff\xfe\xfa")
     with pytest.raises(WrongUse, match="cannot be read as text"):

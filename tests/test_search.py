@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import mmssl.embed
-from mmssl import console
+from mmssl import cli, console
 from mmssl.errors import CannotDo, WrongUse
 from mmssl.search import query as asking
 from mmssl.search.index import build, open_index
@@ -182,6 +182,22 @@ def test_all_mistakes_of_a_request_at_once(made, tmp_path):
         f"there is no image {tmp_path / 'none.png'}",
         "0 hits cannot be asked for, only 1 to 1000",
     ]
+    with pytest.raises(WrongUse, match="is a folder; give one image"):
+        search(made.index, image=tmp_path)
+
+
+def test_where_the_page_cannot_be_written_is_said_before_anything_is_computed(made, tmp_path, loads):
+    with pytest.raises(WrongUse, match=f"--html {tmp_path}: this is a folder; name a file in it"):
+        search(made.index, "nodule", html=tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(WrongUse, match=f"{tmp_path}/file is a file; name a folder"):
+        search(made.index, "nodule", html=tmp_path / "file" / "hits.html")
+    assert loads == []
+
+
+@pytest.mark.parametrize(("k", "status"), [(asking.MOST, 0), (asking.MOST + 1, 2)])
+def test_the_command_and_the_function_take_the_same_k(calls, k, status):
+    assert cli.run(["search", "my.index", "x", "-k", str(k)]) == status
 
 
 @pytest.mark.parametrize(
@@ -198,7 +214,7 @@ def test_how_much_of_a_query_is_read_that_is_longer_than_the_model_takes(made, c
     said = capsys.readouterr().err
     assert "of its 14 words the first 12 count, up to: ... lobe of the lung" in said
     search(made.index, "a nodule", k=1)
-    assert "warning" not in capsys.readouterr().err
+    assert "longer than the model reads" not in capsys.readouterr().err
 
 
 def test_words_asked_of_images_alone(tmp_path):
@@ -215,19 +231,25 @@ def test_a_store_that_changed_since(made, monkeypatch, capsys):
     monkeypatch.setattr("mmssl.data.store.Store", lambda path: Changed)
     assert rows(search(made.index, "nodule", k=1)) == [3]
     said = capsys.readouterr().err
-    changed = f"the store {made.store.path} has changed since {made.index} was built (version 1 then, 2 now)"
+    changed = f"the store {made.store.path} has changed since {made.index} was built (version 1 then, 2 now): "
     assert f"warning: {changed}" in said
+    again = f"run: mmssl index {made.embedder.path} {made.store.path} {made.index}\n"
+    assert said.endswith(again)
+    Changed.version = 1
+    search(made.index, "nodule", k=1)
+    assert "version" not in capsys.readouterr().err
     Changed.content_hash = made.store.content_hash
     search(made.index, "nodule", k=1)
     assert "warning" not in capsys.readouterr().err
 
 
-def test_a_store_that_is_gone_is_not_missed(tmp_path, capsys):
+def test_a_store_that_is_gone_is_said_and_not_missed(tmp_path, capsys):
     world = World(tmp_path)
     shutil.rmtree(world.store.path)
     capsys.readouterr()
     assert rows(search(world.index, "nodule", k=2)) == [3, 9]
-    assert capsys.readouterr().err == ""
+    gone = f"the store {world.store.path} is no longer there: hits show what it held when {world.index} was built"
+    assert capsys.readouterr().err == f"warning: {gone}\n"
 
 
 def test_a_checkpoint_that_was_moved(tmp_path, loads):
@@ -305,9 +327,10 @@ def test_the_table_names_the_score_and_leaves_out_what_no_hit_has(made, capsys, 
         assert said in out
     assert "part" not in out
     print_hits([])
-    monkeypatch.setattr(console, "quiet", True)
-    print_hits(hits)
     assert capsys.readouterr().out == ""
+    monkeypatch.setattr(console, "quiet", True)
+    print_hits(hits, title="nodule")
+    assert capsys.readouterr().out == out, "hits are the result, which -q leaves"
 
 
 def test_hits_as_json(made):

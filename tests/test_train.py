@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -118,7 +119,12 @@ def test_a_run_that_exists_is_not_overwritten(whole, store):
 def test_going_on_with_another_config_names_what_differs(whole, store):
     with pytest.raises(WrongUse) as error:
         pretrain(TINY, *of(store, whole), "optim.steps=12", "optim.lr=0.5", "seed=3", resume=True)
-    assert str(error.value).splitlines()[1:] == ["  optim.lr: was 0.001, now 0.5", "  seed: was 0, now 3"]
+    assert str(error.value).splitlines()[1:] == [
+        "  optim.lr: was 0.001, now 0.5",
+        "  seed: was 0, now 3",
+        "give what was, or start another run from this one's weights: run=FOLDER init.checkpoint="
+        f"{whole / 'checkpoint'}",
+    ]
 
 
 def test_it_learns_which_text_belongs_to_which_image(store, tmp_path):
@@ -227,9 +233,22 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(store, tmp_path,
         return losses | {"loss": losses["loss"] * (float("nan") if named["number"] == 6 else 1)}
 
     monkeypatch.setattr(running, "step", exploding)
-    with pytest.raises(CannotDo, match="step 7: loss no longer a finite number; the last checkpoint is sound"):
+    with pytest.raises(CannotDo, match=r"step 7: loss no longer a finite number; .*/run/checkpoint is sound: start"):
         pretrain(TINY, *of(store, tmp_path / "run"), "optim.steps=12")
     assert checkpoint.read_info(tmp_path / "run")["step"] == 5
+    with pytest.raises(CannotDo) as error:
+        pretrain(TINY, *of(store, tmp_path / "new"), "optim.steps=12", "checkpoint.every=9", "precision=fp32")
+    assert str(error.value) == ("step 7: loss no longer a finite number; lower optim.lr, or lengthen optim.warmup"), (
+        "no checkpoint is called sound where there is none, and fp32 is not advised where it is on"
+    )
+
+
+def test_the_line_on_the_screen_has_rates_that_agree_and_validation_is_announced(store, tmp_path, capsys):
+    pretrain(TINY, *of(store, tmp_path / "run"), "optim.steps=4", "validation.every=3")
+    said = capsys.readouterr().err
+    assert "step 3: validating on " in said
+    [steps, images] = re.search(r"training: 4/4, .* ([\d.]+) steps/s, (\d+) images/s", said).groups()
+    assert float(images) == pytest.approx(16 * float(steps), abs=2)
 
 
 def test_mistakes_that_only_the_store_shows_are_listed_together(store, tmp_path):
@@ -281,6 +300,24 @@ def test_a_checkpoint_that_is_damaged_incomplete_or_from_the_future_is_refused(w
     (tmp_path / "empty").mkdir()
     with pytest.raises(CannotDo, match="not a checkpoint"):
         checkpoint.load(tmp_path / "empty")
+
+
+def test_a_run_without_a_best_says_what_to_use_instead(whole, tmp_path):
+    shutil.copytree(whole / "checkpoint", tmp_path / "checkpoint")
+    with pytest.raises(CannotDo) as error:
+        checkpoint.find(tmp_path / "best")
+    assert str(error.value) == (
+        f"{tmp_path}/best: this run kept no best (no validation had its metric, R@10); use {tmp_path}/checkpoint"
+    )
+
+
+def test_all_files_of_a_checkpoint_can_be_read_by_others(whole):
+    """The library writes its files for the owner alone, which hides a model that is shared."""
+    umask = os.umask(0)
+    os.umask(umask)
+    files = [path for path in (whole / "checkpoint").rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~umask}
 
 
 def test_a_checkpoint_that_names_foreign_code_asks_for_trust(whole, tmp_path):

@@ -156,14 +156,22 @@ def test_rows_that_say_the_same_are_not_ambiguous(tmp_path):
         ([{"id": "r0"}], "has no labels: its only columns are the keys id"),
         (
             [{"id": "x9", "AccessionNumber": "A1", "truth": "Mass"}],
-            "whose keys match no row\n  id: none of 1 keys is a id of these rows, say 'x9' against 'r0'",
+            "whose keys match no row\n  id: none of 1 keys like A9 is among the 4 of id in these rows like A9",
         ),
+        ([{"PatientID": "Doe42", "truth": "Mass"}], "none of 1 keys like AAA99 is among the 2 of patient_id"),
     ],
 )
 def test_what_cannot_be_joined(tmp_path, rows, said):
     with pytest.raises(WrongUse) as error:
         truth.join(written(tmp_path, "l.csv", rows), ROWS)
     assert said in str(error.value)
+    assert "Doe42" not in str(error.value)
+
+
+def test_a_table_without_rows_says_so(tmp_path):
+    (tmp_path / "l.csv").write_text("id,truth\n")
+    with pytest.raises(WrongUse, match=r"l\.csv: the table has no rows"):
+        truth.join(tmp_path / "l.csv", ROWS)
 
 
 def test_pseudonyms_are_joined_through_the_private_file_beside_the_store(tmp_path):
@@ -186,3 +194,15 @@ def test_pseudonyms_are_joined_through_the_private_file_beside_the_store(tmp_pat
         table = [{"PatientID": "7", key: value, "truth": f"{i}|"} for i, value in enumerate(values)]
         joined = truth.join(written(tmp_path, "l.csv", table), rows)
         assert (joined.key, joined.columns) == (key, {"label_truth": [["1"], ["0"], None]})
+
+
+def test_the_real_patient_is_found_beside_the_pseudonym(tmp_path):
+    """PatientID and patient_id are one name but for case and `_`; in a store of pseudonyms they are two things."""
+    line = {"source_id": "x0", "path": "a/0.dcm", "keys": {"PatientID": "0007"}}
+    (tmp_path / "my.store.sources.private").write_text(json.dumps(line) + "\n")
+    rows = {"id": ["r0", "r1"], "source_id": ["x0", "x1"], "patient_id": ["keyed0", "keyed1"]}
+    rows |= truth.private_keys(tmp_path / "my.store", rows["source_id"])
+    for name in ("PatientID", "patient_id"):
+        for value, found in (("0007", [["1"], None]), ("keyed1", [None, ["1"]])):
+            joined = truth.join(written(tmp_path, "l.csv", [{name: value, "truth": "1|"}]), rows)
+            assert (joined.key, joined.columns) == (name, {"label_truth": found})

@@ -80,9 +80,12 @@ def test_the_commands_run_from_another_folder(elsewhere):
     assert "Usage: mmssl" in run(python.with_name("mmssl"), "--help", cwd=folder)
     assert run(python, "-m", "mmssl", "--version", cwd=folder) == f"mmssl {mmssl.__version__}\n"
     shipped = site / "mmssl" / "configs" / "pretrain" / "tiny.yaml"
-    shown = yaml.safe_load(run(python.with_name("mmssl"), "config", shipped, "seed=3", cwd=folder))
-    assert shown["seed"] == 3
-    assert shown["encoders"]["image"]["kind"] == "tiny_image"
+    for given in (shipped, "tiny", "configs/pretrain/tiny.yaml"):
+        shown = yaml.safe_load(run(python.with_name("mmssl"), "config", given, "seed=3", cwd=folder))
+        assert shown["seed"] == 3
+        assert shown["encoders"]["image"]["kind"] == "tiny_image"
+    read = "import mmssl.prompts; print(*mmssl.prompts.read('chexpert5').names)"
+    assert "Edema" in run(python, "-c", read, cwd=folder)
 
 
 def test_the_commands_do_something_from_another_folder(elsewhere):

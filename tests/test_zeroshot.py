@@ -11,7 +11,7 @@ from sklearn import metrics as reference
 
 from mmssl import calibration, console, metrics, prompts, zeroshot
 from mmssl.errors import CannotDo, WrongUse
-from mmssl.evaluation import answers, results, rows
+from mmssl.evaluation import answers, judge, results, rows
 from tests.evaluation_oracle import MemoryStore, Oracle
 
 NAMES = ("Edema", "Mass", "Rare")
@@ -277,6 +277,13 @@ def test_a_label_turned_around_is_pointed_at(asked):
     warnings = zeroshot.run([oracle], store, asked).result["warnings"]
     assert any("Edema: AUROC 0." in one and "clearly below 0.5" in one for one in warnings)
     assert any("overrides: {Edema: {positive: [...], negative: [...]}}" in one for one in warnings)
+
+
+def test_labels_that_may_be_turned_around_are_all_in_the_advice(asked):
+    names = {name: {"auroc": 0.4, "auroc_ci": [0.3, 0.6]} for name in ("Edema", "Mass")}
+    [said] = zeroshot._turned_around(judge.Verdict(labels=names, left_out=[], macro={}, more={}), asked)
+    assert "Edema 0.40, Mass 0.40" in said
+    assert "give each its own texts: overrides: {Edema: {positive: [...], negative: [...]}, Mass: {" in said
 
 
 def test_long_prompts_and_lint_are_warned_of():

@@ -24,8 +24,12 @@ class Outcome(NamedTuple):
     asked: PromptSet
 
 
-def show(result: dict[str, Any]) -> None:
-    """The results as a table, and what could not be judged."""
+def show(result: dict[str, Any], *, saved: bool = False) -> None:
+    """The results as a table, and what could not be judged; `saved`: the predictions are written to files."""
+    if not result["truth"]:
+        told = "" if saved else "; --out DIR saves them"
+        console.say(f"no truth: predictions only, of {result['units']} {_plural(result['unit'])}{told}")
+        return
     shown = ("auprc", "recall" if result["task"] == "multi_class" else "balanced_accuracy", "f1")
     lines = [
         [name, entry["n"], entry["positives"], entry["auroc"], _span(entry["auroc_ci"]), *(entry[key] for key in shown)]
@@ -38,9 +42,12 @@ def show(result: dict[str, Any]) -> None:
         f"zero-shot, {result['split']}: {result['units']} {_plural(result['unit'])} of {result['patients']} patients"
     )
     names = ("AUPRC", "recall" if result["task"] == "multi_class" else "balanced acc.", "F1")
-    console.table(title, ["label", "n", "positives", "AUROC", "95 %", *names], lines)
+    console.table(title, ["label", "n", "positives", "AUROC", "95 %", *names], lines, is_result=True)
+    reasons: dict[str, list[str]] = {}
     for name in result["left_out"]:
-        console.say(f"{name} is left out: {result['labels'][name]['reason']}")
+        reasons.setdefault(result["labels"][name]["reason"], []).append(name)
+    for reason, names_left in reasons.items():
+        console.say(f"{', '.join(names_left)} {'is' if len(names_left) == 1 else 'are'} left out: {reason}")
     without = {
         name: entry["threshold_reason"]
         for name, entry in result["labels"].items()
@@ -67,7 +74,7 @@ def show_calibration(fitted: Calibration) -> None:
     title = (
         f"calibration on {fitted.fitted_on['images']} images of {fitted.fitted_on['split']}, scale {fitted.scale:.2f}"
     )
-    console.table(title, ["label", "prevalence", "bias", "ECE before", "ECE after"], lines)
+    console.table(title, ["label", "prevalence", "bias", "ECE before", "ECE after"], lines, is_result=True)
     for name, why in fitted.uncalibrated.items():
         console.say(f"{name} stays uncalibrated: {why}")
     if fitted.results["note"]:

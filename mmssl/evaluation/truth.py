@@ -6,8 +6,9 @@ of 1, 0, -1 and NaN, [N, L]; the truth of a class is its number, or -1 where it 
 """
 
 import json
+import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -236,9 +237,11 @@ def join(path: Path, rows: Mapping[str, Sequence[Any]]) -> Joined:
         rows: columns of the store, among them those with keys.
 
     Raises:
-        WrongUse: where there is no common key; `NoMatch` where none matches.
+        WrongUse: where there is no common key, or no row; `NoMatch` where none matches.
     """
     table = tables.read(path)
+    if not table.rows:
+        raise WrongUse(f"{path}: the table has no rows")
     keys = _keys(table.columns, list(rows))
     if not keys:
         raise WrongUse(
@@ -257,11 +260,21 @@ def join(path: Path, rows: Mapping[str, Sequence[Any]]) -> Joined:
                 by_key[key].append(number)
         wanted = [tables.key(value) for value in rows[ours]]
         if not by_key.keys() & set(wanted):
-            examples = f"{next(iter(by_key), 'nothing')!r} against {next((w for w in wanted if w), 'nothing')!r}"
-            tried.append(f"{theirs}: none of {len(by_key)} keys is a {ours} of these rows, say {examples}")
+            here = dict.fromkeys(w for w in wanted if w is not None)
+            tried.append(
+                f"{theirs}: none of {len(by_key)} keys{_shapes(by_key)} is among the {len(here)} of {ours} in these "
+                f"rows{_shapes(here)}"
+            )
             continue
         return _taken(table, by_key, wanted, labels, theirs, _shared(wanted, rows.get("patient_id", ())))
-    raise NoMatch(f"{many(f'{path}, whose keys match no row', tried)}\n{PSEUDONYMS}")
+    said = many(f"{path}, whose keys match no row", tried)
+    raise NoMatch(f"{said}\n(shapes of keys: A stands for a letter, 9 for a digit)\n{PSEUDONYMS}")
+
+
+def _shapes(keys: Iterable[str]) -> str:
+    """The commonest shapes of keys, without the keys, which may be of real patients: ABC0042 is AAA9999."""
+    shapes = Counter(re.sub(r"[^\W\d_]", "A", re.sub(r"\d", "9", key))[:40] for key in keys)
+    return f" like {', '.join(shape for shape, _ in shapes.most_common(2))}" if shapes else ""
 
 
 def _shared(wanted: Sequence[str | None], patients: Sequence[Any]) -> set[str]:
@@ -306,8 +319,10 @@ def _store_keys(columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
     names: dict[str, list[str]] = {ours: [*theirs, ours] for ours, theirs in OUR_KEYS.items() if ours in columns}
     rank = {ours: FINEST_FIRST.index(ours) for ours in names}
     for key, ours in tables.key_columns(columns).items():
-        names[ours] = [*names.get(ours, ()), *tables.KEYS[key]]
-        rank[ours] = min(rank.get(ours, len(FINEST_FIRST)), FINEST_FIRST.index(key))
+        both = [name for name in dict.fromkeys((key, ours)) if name in columns]  # the real one beside the pseudonym
+        for name in both:
+            names[name] = [*names.get(name, ()), *tables.KEYS[key]]
+        rank[both[0]] = min(rank.get(both[0], len(FINEST_FIRST)), FINEST_FIRST.index(key))
     return {ours: tuple(names[ours]) for ours in sorted(names, key=lambda one: rank[one])}
 
 

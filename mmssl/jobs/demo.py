@@ -98,7 +98,9 @@ def demo(out: Path | str, *, seed: int = 0) -> Path:
     ]
     write_json(out / "checks.json", [asdict(one) for one in checks])
     page = demo_page.write(out, checks, hits, metric="R@10")
-    console.table("checks", ["name", "value", "floor", "held"], [list(asdict(one).values()) for one in checks])
+    console.table(
+        "checks", ["name", "value", "floor", "held"], [list(asdict(one).values()) for one in checks], is_result=True
+    )
     console.say(f"see {page}")
     broken = [one for one in checks if not one.held]
     if broken:

@@ -63,7 +63,8 @@ def index(
     Args:
         checkpoint: whose encoders read them.
         store: as `mmssl prepare` makes it.
-        index: folder to write; it is there whole or not at all.
+        index: folder to write; it is there whole or not at all. One of the same store, checkpoint and choice is made
+            anew where the store has changed since.
         split: train, validation, test or all.
         where: which rows, `view in ('PA', 'AP') and age > 60`.
 
@@ -125,13 +126,20 @@ def _check_place(path: Path, checkpoint: Path, store: Path) -> None:
 
 
 def _is_there_already(path: Path, info: dict[str, Any]) -> bool:
-    """Whether the index at `path` was made from the same; an error where it was made from something else."""
+    """Whether the index at `path` was made from the same; an error where it was made from something else.
+
+    False, said aloud, where only the content of its store has changed: then it is made anew.
+    """
     if not (path / INFO).exists():
         return False
-    there = open_index(path).info
-    now, then = _made_from(info), _made_from(there)
+    there = open_index(path)
+    now, then = _made_from(info), _made_from(there.info)
     if now == then:
         return True
+    same_place = there.place_of("store").resolve() == Path(info["store"]["path"])
+    if same_place and now | {"store": then["store"]} == then:
+        console.say(f"the store {info['store']['path']} has changed since {path} was made: making it anew")
+        return False
     other = "; ".join(f"{name} {then[name]}, now {now[name]}" for name in now if now[name] != then[name])
     raise WrongUse(f"{path} is an index of something else ({other}); name another folder, or remove it")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mmssl import console, page
 from mmssl import where as filters
 from mmssl.errors import CannotDo, WrongUse
-from mmssl.files import whole_file
+from mmssl.files import check_file_to_write, whole_file
 from mmssl.search.index import OWN, Encodes, Index, open_index
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def search(
         WrongUse: for an empty query, words asked of images alone, an unknown column, or another checkpoint.
         CannotDo: where the index is not whole, or its checkpoint is gone.
     """
+    if html is not None:
+        check_file_to_write(Path(html), option="--html")
     opened = open_index(Path(index))
     _check(opened, query, image, k)
     condition = _condition(opened, where, _patients(not_patient))
@@ -85,7 +88,8 @@ def _check(index: Index, query: str | None, image: Path | str | Image.Image | No
             "search with an image (--image FILE), or index the store with a checkpoint that learnt from reports"
         )
     if isinstance(image, (str, Path)) and not Path(image).is_file():
-        problems.append(f"there is no image {image}")
+        is_folder = Path(image).is_dir()
+        problems.append(f"{image} is a folder; give one image" if is_folder else f"there is no image {image}")
     if not 1 <= k <= MOST:
         problems.append(f"{k} hits cannot be asked for, only 1 to {MOST}")
     if problems:
@@ -217,17 +221,26 @@ def _store_changed(index: Index) -> str | None:
     """What to say where the store is not what it was when the index was built; it may be gone."""
     from mmssl.data.store import Store
 
-    was = index.info["store"]
+    was, place = index.info["store"], index.place_of("store")
     try:
-        now = Store(index.place_of("store"))
+        now = Store(place)
     except CannotDo:
-        return None
+        gone = "can no longer be opened" if place.exists() else "is no longer there"
+        return f"the store {place} {gone}: hits show what it held when {index.path} was built"
     if now.content_hash == was["content_hash"]:
         return None
+    versions = "" if now.version == was["version"] else f" (version {was['version']} then, {now.version} now)"
     return (
-        f"the store {now.path} has changed since {index.path} was built (version {was['version']} then, "
-        f"{now.version} now): hits show what it held then; make the index anew to see what it holds now"
+        f"the store {now.path} has changed since {index.path} was built{versions}: hits show what it held then; to see "
+        f"what it holds now, run: {_again(index, now.path)}"
     )
+
+
+def _again(index: Index, store: Path) -> str:
+    """The command that makes an index anew."""
+    words = ["mmssl", "index", str(index.place_of("checkpoint")), str(store), str(index.path)]
+    words += ["--split", index.info["split"]] if index.info["split"] != "all" else []
+    return shlex.join(words + (["--where", index.info["where"]] if index.info["where"] else []))
 
 
 # ---- what is shown -------------------------------------------------------------------------------------------------
@@ -251,7 +264,7 @@ def print_hits(hits: Sequence[Hit], *, title: str | None = None) -> None:
         for rank, hit in enumerate(hits, 1)
     ]
     header = ["#", "similarity", "study", *(names[name] for name in columns), "text"]
-    console.table(title or ("1 hit" if len(hits) == 1 else f"{len(hits)} hits"), header, rows)
+    console.table(title or ("1 hit" if len(hits) == 1 else f"{len(hits)} hits"), header, rows, is_result=True)
 
 
 def to_json(hits: Sequence[Hit]) -> str:

@@ -240,7 +240,7 @@ def test_each_failure_is_one_line_and_a_status(capsys, monkeypatch, failure, sta
     def fails(*args, **named):
         raise failure
 
-    monkeypatch.setattr(sys.modules["mmssl.prepare.job"], "prepare", fails)
+    monkeypatch.setattr(importlib.import_module("mmssl.prepare.job"), "prepare", fails)
     assert cli.run(["prepare", "in", "out"]) == status
     assert told(capsys).strip() == line
 
@@ -267,7 +267,7 @@ def test_exceptions_come_through_when_asked_for(monkeypatch):
     def fails(*args, **named):
         raise KeyError("surprise")
 
-    monkeypatch.setattr(sys.modules["mmssl.prepare.job"], "prepare", fails)
+    monkeypatch.setattr(importlib.import_module("mmssl.prepare.job"), "prepare", fails)
     monkeypatch.setenv("MMSSL_TRACEBACK", "1")
     with pytest.raises(KeyError, match="surprise"):
         cli.run(["prepare", "in", "out"])

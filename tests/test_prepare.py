@@ -235,12 +235,23 @@ def test_a_source_without_patients_says_so_and_one_with_some_keeps_the_rest_in_t
     made(source(tmp_path / "in", [{"text": "t"}] * 3), tmp_path / "out")
     assert "patients may cross splits" in capsys.readouterr().err
     assert manifest(tmp_path / "out")["patients_known"] is False
+    assert "columns.patient_id=NAME (there are image, text)" in manifest(tmp_path / "out")["remarks"][0]
+    assert "<td>-</td>" in (tmp_path / "out/preview.html").read_text()
     rows = [{"text": "t", "patient_id": "p" if n % 2 else ""} for n in range(30)]
     found = made(source(tmp_path / "in", rows), tmp_path / "known", splits={"validation": 0.4, "test": 0.4})
     assert {row["split"] for name, row in found.items() if int(name[:-4]) % 2 == 0} == {"train"}
     assert manifest(tmp_path / "known")["counts"]["patient_missing"] == 15
     assert found["0.png"]["flags"] == ["patient_missing"]
     assert found["1.png"]["flags"] == []
+
+
+@pytest.mark.parametrize("name", ["PatientID", "subject_id"])
+def test_rows_of_a_patient_who_is_called_otherwise_share_a_split(tmp_path, name):
+    rows = [{"text": "t", name: f"p{n // 3}"} for n in range(30)]
+    found = made(source(tmp_path / "in", rows), tmp_path / "out", splits={"validation": 0.4, "test": 0.4})
+    told = {row["patient_id"]: {one["split"] for one in found.values() if one["patient_id"] == row["patient_id"]}
+            for row in found.values()}  # fmt: skip
+    assert (len(told), {len(splits) for splits in told.values()}) == (10, {1})
 
 
 # ---- text ----------------------------------------------------------------------------------------------------------

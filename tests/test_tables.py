@@ -65,6 +65,15 @@ def test_which_column_means_what():
     assert tables.mapping(["file_name", "image"], {}, image="file_name")["image"] == "file_name"
 
 
+@pytest.mark.parametrize("name", ["PatientID", "Patient ID", "subject_id", "SubjectID"])
+def test_patients_and_studies_are_known_by_the_names_that_others_give_them(name):
+    columns = ["image", "AccessionNumber", name, "Study_Instance_UID"]
+    assert tables.mapping(columns, {}) == {"image": "image", "patient_id": name, "study_id": "Study_Instance_UID"}
+    assert tables.mapping(columns[:2], {}) == {"image": "image", "study_id": "AccessionNumber"}
+    own = tables.mapping([*columns, "patient_id", "who"], {"study_id": "who"})
+    assert (own["patient_id"], own["study_id"]) == ("patient_id", "who")
+
+
 def test_every_mistake_of_a_mapping_is_said_at_once():
     with pytest.raises(WrongUse) as said:
         tables.mapping(["img", "caption"], {"txt": "caption", "report": "captoin"}, name="t.csv")

@@ -33,7 +33,7 @@ MEANINGS = ("image", "id", "patient_id", "study_id", *PER_IMAGE)
 KEYS = {
     "AccessionNumber": ("accessionnumber", "accession"),
     "StudyInstanceUID": ("studyinstanceuid", "studyuid", "studyid"),
-    "PatientID": ("patientid",),
+    "PatientID": ("patientid", "subjectid", "participantid"),
 }
 """What reports and labels are joined by, and how columns with it are called (case, `_` and spaces apart)."""
 
@@ -250,6 +250,8 @@ def mapping(
 ) -> dict[str, str]:
     """Which column has which meaning, {meaning: column}; `given` first, else the columns that are called so.
 
+    Patients and studies are known by the keys of others too: PatientID, Subject ID, StudyInstanceUID, AccessionNumber.
+
     Raises:
         WrongUse: for meanings and columns that there are not, and for a table without images, all at once.
     """
@@ -269,6 +271,10 @@ def mapping(
     found = {meaning: meaning for meaning in MEANINGS if meaning in columns and meaning not in taken} | dict(given)
     if image != "image" and image in columns and "image" not in given:
         found["image"] = image
+    spelt = key_columns(column for column in columns if column not in found.values())
+    for meaning, names in (("patient_id", ("PatientID",)), ("study_id", ("StudyInstanceUID", "AccessionNumber"))):
+        if named := [spelt[one] for one in names if one in spelt]:
+            found.setdefault(meaning, named[0])
     if "image" not in found:
         problems.append(
             f"{name} has no column {image!r}, which names the picture of each row{meant(image, list(columns))}; "

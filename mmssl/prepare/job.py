@@ -126,7 +126,14 @@ def _make(
                 ids="given" if names.key is None else "keyed",
                 key_id=names.key_id,
                 patients_known=patients_known,
-                remarks=_remarks(written, settings, patients_known, half_known=half_known, dropped=dropped),
+                remarks=_remarks(
+                    written,
+                    settings,
+                    patients_known,
+                    half_known=half_known,
+                    dropped=dropped,
+                    table_columns=reader.table_columns,
+                ),
                 **joined,
             )
             files.write_json(folder / "manifest.json", manifest)
@@ -302,12 +309,14 @@ def _remarks(
     *,
     half_known: int,
     dropped: Sequence[str],
+    table_columns: Sequence[str],
 ) -> list[str]:
     """What a user should know before hours of compute."""
     found = []
     counts, splits = written["counts"], written["splits"]
     if not patients_known:
-        found.append("the source names no patients: splits are by study or row, so patients may cross splits")
+        said = "the source names no patients: splits are by study or row, so patients may cross splits"
+        found.append(said + _which_column(table_columns, "patient_id", "if one of its columns names them, say"))
     if counts["patient_missing"]:
         found.append(f"{counts['patient_missing']} inputs name no patient: each study is its own, in train only")
     if half_known:
@@ -329,6 +338,11 @@ def _remarks(
     return found
 
 
+def _which_column(columns: Sequence[str], meaning: str, words: str, likely: str = "NAME") -> str:
+    """What to say where a column could have the meaning that none has."""
+    return f"; {words} columns.{meaning}={likely} (there are {', '.join(columns)})" if columns else ""
+
+
 def _keep_paths(store: Path, entries: Sequence[plan.Entry]) -> None:
     """STORE.sources.private: which path and which keys a keyed source id stands for; never in the store."""
     import json
@@ -340,13 +354,13 @@ def _keep_paths(store: Path, entries: Sequence[plan.Entry]) -> None:
 
 
 def _show(store: Path, manifest: Mapping[str, Any]) -> None:
-    counts = manifest["counts"]
+    counts, known = manifest["counts"], manifest["patients_known"]
     console.table(
         "rows",
         ["split", "rows", "patients"],
         [
-            *([split, told["rows"], told["patients"]] for split, told in manifest["splits"].items()),
-            ["all", counts["rows"], counts["patients"]],
+            *([split, told["rows"], told["patients"] if known else None] for split, told in manifest["splits"].items()),
+            ["all", counts["rows"], counts["patients"] if known else None],
         ],
     )
     reasons = Counter(counts["reasons"]).most_common()

@@ -23,7 +23,10 @@ def write(folder: Path, *, title: str) -> None:
         title=title,
         manifest=told,
         rows=cards,
-        splits=[[split, one["rows"], one["patients"]] for split, one in told["splits"].items()],
+        splits=[
+            [split, one["rows"], one["patients"] if told["patients_known"] else "-"]
+            for split, one in told["splits"].items()
+        ],
         inputs=[
             ["kept", told["counts"]["kept"]],
             *([f"rejected: {why}", n] for why, n in told["counts"]["reasons"].items()),

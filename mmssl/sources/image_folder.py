@@ -55,6 +55,10 @@ class Source:
     def patients_known(self) -> bool:
         return any("patient_id" in columns for _, columns in self.tables)
 
+    @property
+    def table_columns(self) -> list[str]:
+        return list(dict.fromkeys(column for table, _ in self.tables for column in table.columns))
+
     def fingerprint(self) -> str:
         told = [files.hash_file(table.path) for table, _ in self.tables]
         return files.hash_json([told, [(self._name(path), *tables.stamp(path)[1:]) for path in self.files]])

@@ -50,6 +50,10 @@ class Source:
     def patients_known(self) -> bool:
         return "patient_id" in self.columns
 
+    @property
+    def table_columns(self) -> list[str]:
+        return self.table.columns
+
     def fingerprint(self) -> str:
         """Changes with the table's bytes, and with the size or time of an image."""
         images_there = [

@@ -131,6 +131,7 @@ def _make(
                     settings,
                     patients_known,
                     half_known=half_known,
+                    from_train=len({entry.patient_id for entry in entries if entry.from_train}),
                     dropped=dropped,
                     table_columns=reader.table_columns,
                 ),
@@ -308,6 +309,7 @@ def _remarks(
     patients_known: bool,
     *,
     half_known: int,
+    from_train: int,
     dropped: Sequence[str],
     table_columns: Sequence[str],
 ) -> list[str]:
@@ -319,6 +321,11 @@ def _remarks(
         found.append(said + _which_column(table_columns, "patient_id", "if one of its columns names them, say"))
     if counts["patient_missing"]:
         found.append(f"{counts['patient_missing']} inputs name no patient: each study is its own, in train only")
+    if from_train:
+        found.append(
+            f"the source gives no validation split: {from_train} {'patients' if patients_known else 'studies'} that it "
+            "gives to train are in validation (splits.validation=0 leaves all in train)"
+        )
     if half_known:
         found.append(
             f"{half_known} patient ids occur both with and without a site or issuer: they count as different patients, "

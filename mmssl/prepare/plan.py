@@ -31,6 +31,8 @@ class Entry(NamedTuple):
     split: splits.Split
     given: bool
     """Whether the split was given, not drawn."""
+    from_train: bool
+    """Whether it was given to train, and drawn for validation, which the source does not give."""
     report: str | None
     text: str | None
     columns: dict[str, Any]
@@ -189,7 +191,7 @@ def plan(
 
     A split is drawn by the PatientID alone, whoever gave it out: a patient whose site is missing on some rows is in
     one split, although these rows count as those of another patient. A split that is given for some rows of an id is
-    that of the others too.
+    that of the others too. Where all have a split and none is validation, those given to train are divided.
 
     Args:
         studies: as the source has them.
@@ -210,15 +212,21 @@ def plan(
     given = _given_splits(studies, people, patient_ids, settings)
     patients = [patient_of(study, ids_name_realm=ids_name_realm) for study in studies]
     given |= _shared_splits(people, patients, given)
+    divided = (
+        settings.split is None and "validation" not in complete_splits and _lacks_validation(studies, people, given)
+    )
     test = 0.0 if "test" in complete_splits else settings.splits.test
     validation = 0.0 if "validation" in complete_splits else settings.splits.validation
     entries = []
     for number, (study, person, patient) in enumerate(zip(studies, people, patients, strict=True)):
         missing = patients_known and patient is None
-        if person in given:
-            split = given[person]
-        else:
-            drawn_by = f"patient\0\0{patient.id}" if patient else person
+        drawn_by = f"patient\0\0{patient.id}" if patient else person
+        split = given.get(person)
+        from_train = divided and split == "train" and not missing
+        if from_train:
+            split = splits.split_of(drawn_by, validation=validation, test=0.0)
+            from_train = split == "validation"
+        elif split is None:
             split = "train" if missing else splits.split_of(drawn_by, validation=validation, test=test)
         for picture in study.pictures:
             columns = {name: value for name, value in study.columns.items() if value is not None}
@@ -236,7 +244,8 @@ def plan(
                     patient_id=patient_ids[number],
                     person=person,
                     split=split,
-                    given=person in given,
+                    given=person in given and not from_train,
+                    from_train=from_train,
                     report=study.report or columns.get("report"),
                     text=study.text or (None if study.report else columns.get("text")),
                     columns=columns,
@@ -300,6 +309,16 @@ def _given_splits(
         more = [f"and {len(torn) - 20} more"] if len(torn) > 20 else []
         raise WrongUse(many("the splits that were given; a patient may be in one only", [*lines, *more]))
     return dict(found)
+
+
+def _lacks_validation(studies: Sequence[Study], people: Sequence[str], given: Mapping[str, splits.Split]) -> bool:
+    """Whether everybody with a picture was given to train or test, and nobody to validation."""
+    seen = {
+        given.get(person)
+        for study, person in zip(studies, people, strict=True)
+        if any(picture.reason is None for picture in study.pictures)
+    }
+    return "train" in seen and seen <= {"train", "test"}
 
 
 def _shared_splits(

@@ -1,6 +1,7 @@
 import io
 import json
 import stat
+from collections import Counter
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -307,11 +308,11 @@ def alike(tmp_path, rows, second=None):
     ("second", "code"), [(picture(0), "duplicate"), (nudged(0), "near_duplicate")], ids=["equal", "nearly"]
 )
 def test_of_two_alike_of_one_patient_one_goes_and_of_two_patients_both_stay_flagged(tmp_path, second, code):
-    one = alike(tmp_path, [{"text": f"t{n}", "patient_id": "p", "study_id": f"s{n}"} for n in range(3)], second)
+    one = alike(tmp_path, [{"text": "t", "patient_id": "p", "study_id": f"s{n}"} for n in range(3)], second)
     made(one, tmp_path / "one")
     assert reasons(tmp_path / "one") == {"0.png": None, "1.png": code, "2.png": None}
     assert pq.read_table(tmp_path / "one/rejected.parquet")["detail"].to_pylist() == ["0.png"]
-    two = alike(tmp_path, [{"text": f"t{n}", "patient_id": f"p{n}", "study_id": f"s{n}"} for n in range(3)], second)
+    two = alike(tmp_path, [{"text": "t", "patient_id": f"p{n}", "study_id": f"s{n}"} for n in range(3)], second)
     found = made(two, tmp_path / "two")
     assert [found[f"{n}.png"]["flags"] for n in range(3)] == [[code], [code], []]
     made(two, tmp_path / "off", overrides=[f"clean.{code}s=off"])
@@ -319,7 +320,7 @@ def test_of_two_alike_of_one_patient_one_goes_and_of_two_patients_both_stay_flag
 
 
 def test_rows_of_one_study_are_no_near_duplicates_but_may_be_the_same_picture(tmp_path):
-    rows = [{"text": f"t{n}", "patient_id": "p", "study_id": "s"} for n in range(3)]
+    rows = [{"text": "t", "patient_id": "p", "study_id": "s"} for n in range(3)]
     made(alike(tmp_path, rows, nudged(0)), tmp_path / "near")
     assert set(reasons(tmp_path / "near").values()) == {None}
     made(alike(tmp_path, rows), tmp_path / "same")
@@ -327,21 +328,75 @@ def test_rows_of_one_study_are_no_near_duplicates_but_may_be_the_same_picture(tm
 
 
 def test_alike_hashes_alone_make_no_near_duplicate(tmp_path):
-    rows = [{"text": f"t{n}", "patient_id": "p", "study_id": f"s{n}"} for n in range(2)]
+    rows = [{"text": "t", "patient_id": "p", "study_id": f"s{n}"} for n in range(2)]
     table = alike(tmp_path, rows, nudged(0, 60))
     made(table, tmp_path / "out", overrides=["clean.correlation=0.99999"])
     assert set(reasons(tmp_path / "out").values()) == {None}
 
 
 def test_where_no_patients_are_known_equal_pictures_are_one_and_near_ones_two(tmp_path):
-    made(alike(tmp_path, [{"text": f"t{n}"} for n in range(3)]), tmp_path / "same")
+    made(alike(tmp_path, [{"text": "t"}] * 3), tmp_path / "same")
     assert reasons(tmp_path / "same") == {"0.png": None, "1.png": "duplicate", "2.png": None}
-    found = made(alike(tmp_path, [{"text": f"t{n}"} for n in range(3)], nudged(0)), tmp_path / "near")
+    found = made(alike(tmp_path, [{"text": "t"}] * 3, nudged(0)), tmp_path / "near")
     assert [found[f"{n}.png"]["flags"] for n in range(3)] == [["near_duplicate"], ["near_duplicate"], []]
 
 
+TEXTS = ["A mass.", "Large tumour.", " a MASS", "", "Another picture."]
+"""Of one picture, four times, and of another."""
+
+
+def told(found):
+    """{row: (text, study, split, flags)}."""
+    return {name: (row["text"], row["study_id"], row["split"], row["flags"]) for name, row in found.items()}
+
+
+@pytest.mark.parametrize("more", [{}, {"patient_id": "p"}], ids=["nobody known", "one patient"])
+def test_several_captions_of_one_file_are_rows_of_one_study(tmp_path, more):
+    rows = [{"image": f"{n // 4}.png", "text": text, **more} for n, text in enumerate(TEXTS)]
+    found = made(source(tmp_path / "in", rows), tmp_path / "out")
+    assert {name: (text, study, flags) for name, (text, study, _, flags) in told(found).items()} == {
+        "0.png": ("A mass.", "0.png", []), "0.png#2": ("Large tumour.", "0.png", ["duplicate_other_text"]),
+        "1.png": ("Another picture.", "1.png", []),
+    }  # fmt: skip
+    assert found["0.png"]["split"] == found["0.png#2"]["split"]
+    assert Counter(reasons(tmp_path / "out").values()) == {None: 3, "duplicate": 2}
+    assert "1 rows have a picture that is there already" in " ".join(manifest(tmp_path / "out")["remarks"])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_one_picture_under_two_names_with_two_texts_crosses_no_split(tmp_path, seed):
+    names = [f"{seed}{letter}.png" for letter in "abcde"]
+    table = source(tmp_path / "in", [{"image": name, "text": text} for name, text in zip(names, TEXTS, strict=True)])
+    for name in names[1:4]:
+        picture(0).save(tmp_path / "in" / name)
+    found = told(made(table, tmp_path / "out", splits={"validation": 0.3, "test": 0.4}))
+    assert list(reasons(tmp_path / "out").values()) == [None, None, "duplicate", "duplicate", None]
+    first = found[names[0]]
+    assert found[names[1]] == ("Large tumour.", first[1], first[2], ["duplicate_other_text"])
+    assert first == ("A mass.", names[0], first[2], [])
+
+
+def test_two_studies_of_a_patient_with_one_picture_and_two_texts_both_stay(tmp_path):
+    rows = [{"text": f"t{n}", "patient_id": "p", "study_id": f"s{n}"} for n in range(2)]
+    for name, second, flags in (
+        ("equal", picture(0), [[], ["duplicate_other_text"]]),
+        ("nearly", nudged(0), [["near_duplicate"]] * 2),
+    ):
+        found = told(made(alike(tmp_path / name, rows, second), tmp_path / name / "out"))
+        assert [found[f"{n}.png"][::2] for n in range(2)] == [(f"t{n}", found["0.png"][2]) for n in range(2)]
+        assert [found[f"{n}.png"][1] for n in range(2)] == ["s0", "s1"]
+        assert [found[f"{n}.png"][3] for n in range(2)] == flags
+
+
+def test_a_picture_given_to_train_and_to_test_with_two_texts_stays_in_test(tmp_path):
+    rows = [{"text": f"t{n}", "split": "test" if n else "train"} for n in range(2)]
+    found = made(alike(tmp_path, rows), tmp_path / "out")
+    assert told(found) == {"1.png": ("t1", "1.png", "test", [])}
+    assert reasons(tmp_path / "out")["0.png"] == "duplicate_other_text"
+
+
 def test_rows_given_to_evaluation_are_flagged_unless_asked_otherwise_or_unreadable(tmp_path):
-    rows = [{"text": f"t{n}", "patient_id": "p", "study_id": f"s{n}", "split": "test"} for n in range(5)]
+    rows = [{"text": "t", "patient_id": "p", "study_id": f"s{n}", "split": "test"} for n in range(5)]
     table = alike(tmp_path, rows)
     Image.new("L", (40, 40), 3).save(tmp_path / "in/2.png")
     Image.new("L", (3, 3), 3).save(tmp_path / "in/3.png")

@@ -314,7 +314,8 @@ def studies(
 ) -> list[Study]:
     """The rows of a table as studies, in the order in which these first occur.
 
-    A row's name is its `id`, else what its image cell says, so that neither growth nor reordering changes it. Where
+    A row's name is its `id`, else what its image cell says, so that neither growth nor reordering changes it. Rows
+    without a study that name one file are one study, as several captions of a picture are. Where
     a table has a `text` but no `report`, the text is taken as the report: by its headings, where it has any. A row
     whose `id` was there before is flagged `duplicate_id`, for cleaning to judge.
 
@@ -340,6 +341,8 @@ def studies(
         values["flags"] = flags or None
         values |= {extra_name: column[number] for extra_name, column in extra.items()}
         patient, study = key(told.get("patient_id")), key(told.get("study_id"))
+        if not study and isinstance(told["image"], str) and path and not embedded.is_row(path):
+            study = prefix + told["image"].strip()
         place = (values.get("site"), patient, study) if study else name
         one = found.setdefault(
             place,

@@ -117,6 +117,7 @@ def _make(
     with _spool(store, [*decoded, settings.short_side, decode.CHUNK, mmssl.__version__]) as spool_folder:
         spool = decode.decode(reader, pictures, spool_folder, short_side=settings.short_side, workers=settings.workers)
         verdicts = clean.clean(entries, spool, settings.clean, patients_known=patients_known)
+        entries = clean.gathered(entries, spool, verdicts)
         sections, is_cleaned = settings.text.sections, settings.clean.enabled and settings.clean.text
         with files.whole_folder(store) as folder:
             written = write.write(folder, write.Content(entries, spool, verdicts, sections, is_cleaned))
@@ -326,6 +327,8 @@ def _remarks(
             f"the source gives no validation split: {from_train} {'patients' if patients_known else 'studies'} that it "
             "gives to train are in validation (splits.validation=0 leaves all in train)"
         )
+    if several := written["flags"].get("duplicate_other_text"):
+        found.append(f"{several} rows have a picture that is there already, and another text: both are kept")
     if half_known:
         found.append(
             f"{half_known} patient ids occur both with and without a site or issuer: they count as different patients, "

@@ -268,11 +268,23 @@ def test_a_defect_of_text_never_drops_an_image(tmp_path):
         (None, "Replace this - description", ["text_placeholder"]),
         (None, None, ["text_missing"]),
         (None, None, ["text_missing"]),
-        (None, "INDICATION: rule out pneumothorax", ["text_missing"]),
+        (None, "INDICATION: rule out pneumothorax", ["text_only_other_sections"]),
     ]
     off = made(table, tmp_path / "off", overrides=["clean=off"])
     assert off["1.png"]["text"] == "Replace this - description"
     assert all(row["flags"] == [] for row in off.values())
+
+
+def test_a_text_with_other_headings_is_a_caption_and_a_report_with_them_has_no_text(tmp_path):
+    said = "Exam: chest CT. Large mass."
+    row = made(source(tmp_path / "in", [{"text": said}]), tmp_path / "text")["0.png"]
+    assert (row["text"], row["report"], row["flags"]) == (said, said, [])
+    rows = [{"report": said}, {"report": ""}, {"report": "FINDINGS:"}]
+    found = made(source(tmp_path / "in", rows), tmp_path / "report")
+    assert [found[f"{n}.png"]["flags"] for n in range(3)] == [
+        ["text_only_other_sections"], ["text_missing"], ["text_missing"],
+    ]  # fmt: skip
+    assert {row["text"] for row in found.values()} == {None}
 
 
 def test_findings_and_impression_are_trained_on_and_the_whole_is_kept(tmp_path):

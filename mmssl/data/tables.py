@@ -14,7 +14,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from mmssl.data import embedded, splits
+from mmssl.data import embedded, reports, splits
 from mmssl.data.store import SCHEMA
 from mmssl.errors import CannotDo, WrongUse, meant
 from mmssl.types import Picture, Study
@@ -316,7 +316,8 @@ def studies(
 
     A row's name is its `id`, else what its image cell says, so that neither growth nor reordering changes it. Rows
     without a study that name one file are one study, as several captions of a picture are. Where
-    a table has a `text` but no `report`, the text is taken as the report: by its headings, where it has any. A row
+    a table has a `text` but no `report`, the text is taken as the report: by its headings, where it has findings or an
+    impression, else whole. A row
     whose `id` was there before is flagged `duplicate_id`, for cleaning to judge.
 
     Args:
@@ -336,6 +337,7 @@ def studies(
         values = {meaning: own(meaning, told[meaning]) for meaning in PER_IMAGE if meaning in told}
         if "text" in columns and "report" not in columns:
             values["report"] = values.pop("text")
+            values["text"] = reports.caption(values["report"] or "")
         values["split"] = values.get("split") or split
         flags = [*((told["flags"] if "flags" in columns else None) or ()), *(["duplicate_id"] if doubled else ())]
         values["flags"] = flags or None

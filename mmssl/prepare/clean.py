@@ -29,6 +29,7 @@ REASONS: dict[str, str] = {
 
 FLAGS: dict[str, str] = {
     "text_missing": "no text to train on",
+    "text_only_other_sections": "a report without findings and impression; what it has is in `report`",
     "text_placeholder": "the text was a placeholder and is not trained on; it is in `report`",
     "report_ambiguous": "several different reports have this study's key, or several patients; none was taken",
     "patient_missing": "the source names no patient; the study is its own patient, in train only",

@@ -171,7 +171,10 @@ def _text(content: Content, entry: Entry, flags: tuple[str, ...]) -> tuple[str |
         return text or None, others
     if text and (flagged or reports.is_placeholder(text)):
         return None, (*others, "text_placeholder")
-    return text or None, others if text else (*others, "text_missing")
+    if text:
+        return text, others
+    only_others = how == "no_section" and reports.sections(entry.report or "")
+    return None, (*others, "text_only_other_sections" if only_others else "text_missing")
 
 
 def _sections(report: str | None) -> list[dict[str, str]] | None:

@@ -76,6 +76,24 @@ def test_the_sum_closes(odd):
     assert {line["source_id"]: line["reason"] for line in rejected} == {n: r for n, r in reasons(odd).items() if r}
 
 
+def test_what_is_rejected_is_named_by_the_path_that_was_looked_for(tmp_path, capsys):
+    table = source(tmp_path / "in", [{"text": "t", "image": f"{n}.png"} for n in range(6)])
+    for number in range(1, 5):
+        (tmp_path / f"in/{number}.png").unlink()
+    (tmp_path / "in/5.png").write_bytes((tmp_path / "in/0.png").read_bytes())
+    made(table, tmp_path / "out")
+    told = capsys.readouterr().err
+    here = tmp_path / "in"
+    assert f"rejected as missing: {here}/1.png, {here}/2.png, {here}/3.png, ...\n" in told
+    assert f"rejected as duplicate: {here}/5.png (as 0.png)\n" in told
+    assert f"all that was rejected is in {tmp_path}/out/rejected.parquet\n" in told
+    detail = pq.read_table(tmp_path / "out/rejected.parquet")["detail"].to_pylist()
+    assert detail == [*(f"{here}/{n}.png" for n in range(1, 5)), "0.png"]
+    made(table, tmp_path / "keyed", ids="keyed")
+    assert str(here) not in capsys.readouterr().err
+    assert pq.read_table(tmp_path / "keyed/rejected.parquet")["detail"].to_pylist()[:4] == [None] * 4
+
+
 def test_pixels_are_kept_as_they_are_where_they_can_be(odd):
     store = Store(odd)
     rows = {row["source_id"]: row for row in store.select().to_pylist()}
@@ -153,8 +171,13 @@ def test_places_that_cannot_be_meant(tmp_path):
 
 def test_no_row_kept_is_an_error_that_counts_why_and_leaves_nothing(tmp_path):
     table = write_csv(tmp_path / "in/t.csv", [{"image": "a.png", "text": "x"}, {"image": "b.png", "text": "y"}])
-    with pytest.raises(CannotDo, match=r"no row is kept: 2 missing"):
+    with pytest.raises(CannotDo) as said:
         prepare(table, tmp_path / "out")
+    assert str(said.value).splitlines() == [
+        "no row is kept: 2 missing",
+        f"  missing: {tmp_path}/in/a.png, {tmp_path}/in/b.png",
+        "are these the right places? source.root=FOLDER says where the paths of the table begin",
+    ]
     assert [file.name for file in tmp_path.iterdir()] == ["in"]
 
 

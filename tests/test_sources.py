@@ -73,6 +73,16 @@ def test_columns_can_be_mapped_and_images_lie_elsewhere(folder, tmp_path):
     assert found["3.png"]["source_text"] == "other"
 
 
+def test_all_tables_of_a_source_may_have_another_separator(folder, tmp_path):
+    rows = [{"file_name": f"{n}.png", "patient_id": f"p{n}"} for n in range(6)]
+    write_csv(folder / "metadata.csv", rows, ";")
+    reports = write_csv(tmp_path / "r.csv", [{"patient_id": f"p{n}", "text": CAPTIONS[n]} for n in range(6)], ";")
+    found = made(folder, tmp_path / "out", overrides=["separator=;"], reports=reports)
+    assert found["2.png"]["text"] == CAPTIONS[2]
+    with pytest.raises(WrongUse, match="separator=';;': it is one character"):
+        prepare(folder, tmp_path / "other", overrides=["separator=;;"])
+
+
 def test_a_parquet_table_may_hold_the_images(tmp_path):
     rows = [{"image": {"bytes": encoded(n), "path": f"{n}.png"}, "text": CAPTIONS[n]} for n in range(5)]
     rows.append({"image": None, "text": "gone"})

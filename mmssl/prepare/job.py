@@ -87,7 +87,8 @@ def prepare(
         if store.is_dir() and any(store.iterdir()):
             return _already(store, origin, settings, keyed=keyed)
         names = plan.names(settings, store, keyed=keyed)
-        return _make(reader, store, settings, names, tables, origin, decoded=[told, settings.source, settings.columns])
+        decoded = [told, settings.source, settings.columns, settings.encoding, settings.separator]
+        return _make(reader, store, settings, names, tables, origin, decoded=decoded)
 
 
 def _make(
@@ -120,7 +121,16 @@ def _make(
         entries = clean.gathered(entries, spool, verdicts)
         sections, is_cleaned = settings.text.sections, settings.clean.enabled and settings.clean.text
         with files.whole_folder(store) as folder:
-            written = write.write(folder, write.Content(entries, spool, verdicts, sections, is_cleaned))
+            content = write.Content(
+                entries,
+                spool,
+                verdicts,
+                sections,
+                is_cleaned,
+                names_paths=names.key is None,
+                has_root="root" in plugins.options(type(reader)),
+            )
+            written = write.write(folder, content)
             manifest = write.manifest(
                 written,
                 source=origin,
@@ -142,7 +152,7 @@ def _make(
             preview.write(folder, title=store.name)
             if names.key is not None:
                 _keep_paths(store, entries)
-    _show(store, manifest)
+    _show(store, manifest, write.examples(content))
     return Summary(store, manifest["counts"]["rows"], manifest["counts"])
 
 
@@ -180,8 +190,9 @@ def _source_options(part: type, layout: str, settings: Prepare) -> dict[str, Any
     given = dict(settings.source)
     if settings.columns:
         given["columns"] = settings.columns
-    if settings.encoding is not None and "encoding" in known:
-        given["encoding"] = settings.encoding
+    for name, value in (("encoding", settings.encoding), ("separator", settings.separator)):
+        if value is not None and name in known:
+            given[name] = value
     problems, checked = [], {}
     for name, value in given.items():
         if name not in known:
@@ -298,8 +309,8 @@ def _join(
     told: dict[str, dict[str, Any]] = {}
     for what, adds in (("reports", join.with_reports), ("labels", join.with_labels)):
         if what in tables:
-            encoding = settings.encoding or "utf-8"
-            studies, joined = adds(studies, tables[what], settings.join, encoding=encoding, origin=origin)
+            how = {"encoding": settings.encoding or "utf-8", "separator": settings.separator}
+            studies, joined = adds(studies, tables[what], settings.join, **how, origin=origin)
             told[what] = joined.counts(tables[what])
     return studies, told
 
@@ -363,7 +374,7 @@ def _keep_paths(store: Path, entries: Sequence[plan.Entry]) -> None:
     plan.write_private(plan.beside(store, "sources.private"), "".join(lines))
 
 
-def _show(store: Path, manifest: Mapping[str, Any]) -> None:
+def _show(store: Path, manifest: Mapping[str, Any], rejected: Mapping[str, str]) -> None:
     counts, known = manifest["counts"], manifest["patients_known"]
     console.table(
         "rows",
@@ -383,6 +394,11 @@ def _show(store: Path, manifest: Mapping[str, Any]) -> None:
         *([f"rows flagged {flag}", number] for flag, number in manifest["flags"].items()),
     ]
     console.table("what became of the source", ["", "number"], told)
+    for why, names in rejected.items():
+        console.say(f"rejected as {why}: {names}")
+    if rejected:
+        private = "" if manifest["ids"] == "given" else f"; {plan.beside(store, 'sources.private')} has their files"
+        console.say(f"all that was rejected is in {store / 'rejected.parquet'}{private}")
     for what in ("reports", "labels"):
         if what in manifest:
             _show_join(what, manifest[what])

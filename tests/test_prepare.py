@@ -11,6 +11,7 @@ from PIL import Image
 from mmssl import console
 from mmssl.data.store import Store
 from mmssl.errors import CannotDo, WrongUse
+from mmssl.prepare import summary
 from mmssl.prepare.clean import FLAGS, REASONS, close_pairs
 from mmssl.prepare.job import prepare
 from tests.preparing import made, picture, pictures, reasons, rows_of, source, write_csv
@@ -116,6 +117,8 @@ def test_the_preview_shows_rows_and_is_one_file(odd):
     assert page.count("data:image/jpeg;base64,") == 6
     assert "about good.png" in page
     assert "rejected: truncated" in page
+    assert "<td>the same pixels" not in page
+    assert "<td>a side has too few pixels</td><td>one.png</td>" in page
     assert "patients may cross splits" in page
     assert "http" not in page.replace("http-equiv", "")
     assert "<script" not in page
@@ -147,8 +150,14 @@ def test_another_source_or_other_settings_are_refused_and_nothing_is_touched(tmp
     table = source(tmp_path / "in", [{"text": f"t{n}"} for n in range(4)])
     made(table, tmp_path / "out")
     content = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()}
-    with pytest.raises(WrongUse, match=r"(?s)made with other settings.*short_side: 512 then, 256 now"):
-        prepare(table, tmp_path / "out", short_side=256)
+    with pytest.raises(WrongUse) as said:
+        prepare(table, tmp_path / "out", short_side=256, clean=False, columns={"text": "text"})
+    assert str(said.value).splitlines() == [
+        f"3 problems in {tmp_path}/out, made with other settings; prepare into a new folder",
+        "  clean.enabled: true then, false now",
+        "  short_side: 512 then, 256 now",
+        '  columns.text: not given then, "text" now',
+    ]
     table.write_text(table.read_text().replace("t1", "t one"))
     with pytest.raises(WrongUse, match="made from another source, or from another state of this one"):
         prepare(table, tmp_path / "out")
@@ -231,6 +240,8 @@ def test_a_patient_in_two_given_splits_is_refused_with_the_list(tmp_path):
     assert str(said.value).splitlines() == [
         "4 problems in the splits that were given; a patient may be in one only",
         *(f"  patient p{n}: test and train" for n in range(4)),
+        "give all rows of a patient one split in the source, or leave the cells of some empty: they follow the others; "
+        "split=NAME puts the whole source into one",
     ]
 
 
@@ -321,6 +332,36 @@ def test_findings_and_impression_are_trained_on_and_the_whole_is_kept(tmp_path):
     row = made(table, tmp_path / "short", overrides=["text.sections=[impression]"])["0.png"]
     assert row["text"] == "Normal."
     assert manifest(tmp_path / "out")["text"] == {"sections": 1, "rows_with_text": 1}
+
+
+@pytest.mark.parametrize("cleaning", ["clean=on", "clean=off"])
+def test_rows_with_and_without_a_text_add_up(tmp_path, cleaning):
+    texts = ["A mass.", "FINDINGS: Clear.", "N/A -", "", "INDICATION: cough", "FINDINGS:", "Exam: CT. A mass."]
+    made(source(tmp_path / "in", [{"text": text} for text in texts]), tmp_path / "out", overrides=[cleaning])
+    numbers = dict(summary.texts(manifest(tmp_path / "out")))
+    parts = {"with": [*summary.WITH_TEXT.values()], "without": [*summary.WITHOUT_TEXT.values()]}
+    for part, kinds in parts.items():
+        assert numbers[f"  {part} text"] == sum(numbers.get(f"    {kind}", 0) for kind in kinds)
+    assert numbers["  with text"] + numbers["  without text"] == len(texts)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"Captions": "a", "kind": "b"}], "say columns.text=Captions (there are image, Captions, kind)"),
+        ([{"kind": "b"}], "say columns.text=NAME (there are image, kind)"),
+    ],
+)
+def test_a_store_without_a_text_says_where_the_source_may_have_it(tmp_path, rows, said):
+    made(source(tmp_path / "in", rows), tmp_path / "out")
+    remark = next(one for one in manifest(tmp_path / "out")["remarks"] if one.startswith("no row has a text"))
+    assert remark.endswith(said)
+
+
+def test_a_folder_of_images_without_a_text_is_told_of_its_table(tmp_path):
+    pictures(tmp_path / "in/CXR", ["0.png"])
+    made(tmp_path / "in", tmp_path / "out")
+    assert "a table metadata.csv beside the images" in " ".join(manifest(tmp_path / "out")["remarks"])
 
 
 def test_a_text_beside_a_report_is_taken_as_it_is(tmp_path):

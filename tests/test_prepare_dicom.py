@@ -145,6 +145,7 @@ def test_a_file_without_a_patient_is_counted_and_its_study_is_in_train(store, ro
 def test_reports_are_optional_and_keys_that_match_nothing_are_not(hospital, tmp_path):
     tree = hospital / "PAT00-archive"
     assert prepare(tree, tmp_path / "out", workers=1).rows == 6
+    assert any("--reports FILE" in remark for remark in Store(tmp_path / "out").manifest["remarks"])
     wrong = write_csv(tmp_path / "r.csv", [{"AccessionNumber": "1", "report": "x"}])
     with pytest.raises(WrongUse, match=r"no report of r.csv belongs to any image: its keys match nothing") as said:
         prepare(tree, tmp_path / "other", workers=1, reports=wrong)

@@ -2,10 +2,10 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,19 +17,10 @@ import mmssl
 from mmssl import console, files, plugins
 from mmssl.data import store as stores
 from mmssl.errors import CannotDo, WrongUse, many, meant
-from mmssl.prepare import clean, decode, join, plan, preview, write
+from mmssl.prepare import clean, decode, join, plan, preview, summary, write
 from mmssl.prepare import settings as prepare_settings
 from mmssl.prepare.settings import Prepare
 from mmssl.types import Study
-
-TEXTS = {
-    "given": "as the source gives it",
-    "sections": "from sections of the report, by headings",
-    "whole": "from the whole report, without headings",
-    "no_section": "missing: headings, but none that is wanted",
-    "empty": "missing: no report",
-}
-"""How a text to train on was found, as `text` of the manifest counts it, in words."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +128,7 @@ def _make(
                 ids="given" if names.key is None else "keyed",
                 key_id=names.key_id,
                 patients_known=patients_known,
-                remarks=_remarks(
+                remarks=summary.remarks(
                     written,
                     settings,
                     patients_known,
@@ -145,6 +136,7 @@ def _make(
                     from_train=len({entry.patient_id for entry in entries if entry.from_train}),
                     dropped=dropped,
                     table_columns=reader.table_columns,
+                    is_dicom=reader.keyed_ids,
                 ),
                 **joined,
             )
@@ -152,7 +144,7 @@ def _make(
             preview.write(folder, title=store.name)
             if names.key is not None:
                 _keep_paths(store, entries)
-    _show(store, manifest, write.examples(content))
+    summary.show(store, manifest, write.examples(content))
     return Summary(store, manifest["counts"]["rows"], manifest["counts"])
 
 
@@ -233,12 +225,13 @@ def _already(store: Path, origin: dict[str, Any], settings: Prepare, *, keyed: b
             f"{store} was made from another source, or from another state of this one; stores cannot grow yet: "
             "prepare into a new folder"
         )
-    if files.hash_json(made["options"]) != files.hash_json(origin["options"]):
-        different = [
-            f"{name}: {made['options'].get(name)!r} then, {value!r} now"
-            for name, value in origin["options"].items()
-            if files.hash_json(made["options"].get(name)) != files.hash_json(value)
-        ]
+    then, now = _leaves(made["options"]), _leaves(origin["options"])
+    different = [
+        f"{name}: {_said(then.get(name))} then, {_said(now.get(name))} now"
+        for name in dict.fromkeys((*then, *now))
+        if then.get(name) != now.get(name)
+    ]
+    if different:
         raise WrongUse(many(f"{store}, made with other settings; prepare into a new folder", different))
     if there["key_id"] != plan.names(settings, store, keyed=keyed, may_make=False).key_id:
         raise WrongUse(f"{store} was made with another key; prepare into a new folder")
@@ -247,6 +240,20 @@ def _already(store: Path, origin: dict[str, Any], settings: Prepare, *, keyed: b
         f"{store} is there already, made from this source in the same way: {counts['rows']} rows; nothing to do"
     )
     return Summary(store, counts["rows"], counts, skipped=True)
+
+
+def _leaves(options: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Settings by their whole names: {"clean.enabled": True}."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        inner = isinstance(value, Mapping)
+        found |= _leaves(value, f"{path}{name}.") if inner else {f"{path}{name}": value}
+    return found
+
+
+def _said(value: Any) -> str:
+    """A setting as it is written in key=value."""
+    return json.dumps(value, ensure_ascii=False) if value is not None else "not given"
 
 
 @contextlib.contextmanager
@@ -315,102 +322,9 @@ def _join(
     return studies, told
 
 
-def _remarks(
-    written: Mapping[str, Any],
-    settings: Prepare,
-    patients_known: bool,
-    *,
-    half_known: int,
-    from_train: int,
-    dropped: Sequence[str],
-    table_columns: Sequence[str],
-) -> list[str]:
-    """What a user should know before hours of compute."""
-    found = []
-    counts, splits = written["counts"], written["splits"]
-    if not patients_known:
-        said = "the source names no patients: splits are by study or row, so patients may cross splits"
-        found.append(said + _which_column(table_columns, "patient_id", "if one of its columns names them, say"))
-    if counts["patient_missing"]:
-        found.append(f"{counts['patient_missing']} inputs name no patient: each study is its own, in train only")
-    if from_train:
-        found.append(
-            f"the source gives no validation split: {from_train} {'patients' if patients_known else 'studies'} that it "
-            "gives to train are in validation (splits.validation=0 leaves all in train)"
-        )
-    if several := written["flags"].get("duplicate_other_text"):
-        found.append(f"{several} rows have a picture that is there already, and another text: both are kept")
-    if half_known:
-        found.append(
-            f"{half_known} patient ids occur both with and without a site or issuer: they count as different patients, "
-            "in the same split unless one was given"
-        )
-    if dropped:
-        found.append(f"ids are pseudonyms, so columns with keys are not in the store: {', '.join(dropped)}")
-    empty = [split for split, told in splits.items() if not told["rows"]]
-    if empty and settings.split is None:
-        found.append(f"no row is in {' and '.join(empty)}; see splits.validation and splits.test")
-    if not written["text"]["rows_with_text"]:
-        found.append(
-            "no row has a text: objectives on images alone can learn from this store (columns.text=NAME names one)"
-        )
-    if settings.clean.enabled and settings.clean.evaluation == "drop":
-        found.append("clean.evaluation=drop: rows given to validation and test were dropped like others")
-    return found
-
-
-def _which_column(columns: Sequence[str], meaning: str, words: str, likely: str = "NAME") -> str:
-    """What to say where a column could have the meaning that none has."""
-    return f"; {words} columns.{meaning}={likely} (there are {', '.join(columns)})" if columns else ""
-
-
 def _keep_paths(store: Path, entries: Sequence[plan.Entry]) -> None:
     """STORE.sources.private: which path and which keys a keyed source id stands for; never in the store."""
-    import json
-
     lines = (
         json.dumps({"source_id": e.source_id, "path": e.picture.source_id, "keys": e.keys}) + "\n" for e in entries
     )
     plan.write_private(plan.beside(store, "sources.private"), "".join(lines))
-
-
-def _show(store: Path, manifest: Mapping[str, Any], rejected: Mapping[str, str]) -> None:
-    counts, known = manifest["counts"], manifest["patients_known"]
-    console.table(
-        "rows",
-        ["split", "rows", "patients"],
-        [
-            *([split, told["rows"], told["patients"] if known else None] for split, told in manifest["splits"].items()),
-            ["all", counts["rows"], counts["patients"] if known else None],
-        ],
-    )
-    reasons = Counter(counts["reasons"]).most_common()
-    told = [
-        ["inputs", counts["inputs"]],
-        ["  kept", counts["kept"]],
-        *([f"  rejected: {why}", number] for why, number in reasons),
-        ["rows with text", manifest["text"]["rows_with_text"]],
-        *([f"  text {TEXTS[how]}", number] for how, number in manifest["text"].items() if how in TEXTS),
-        *([f"rows flagged {flag}", number] for flag, number in manifest["flags"].items()),
-    ]
-    console.table("what became of the source", ["", "number"], told)
-    for why, names in rejected.items():
-        console.say(f"rejected as {why}: {names}")
-    if rejected:
-        private = "" if manifest["ids"] == "given" else f"; {plan.beside(store, 'sources.private')} has their files"
-        console.say(f"all that was rejected is in {store / 'rejected.parquet'}{private}")
-    for what in ("reports", "labels"):
-        if what in manifest:
-            _show_join(what, manifest[what])
-    for remark in manifest["remarks"]:
-        console.say(f"note: {remark}")
-    console.say(f"{store} is there: {counts['rows']} rows; look at {store / 'preview.html'} before you train")
-
-
-def _show_join(what: str, told: Mapping[str, Any]) -> None:
-    sides = ("lines", "studies", "images")
-    states = dict.fromkeys(state for side in sides for state in told[side])
-    rows = [[state, *(told[side].get(state, 0) for side in sides)] for state in states]
-    console.table(f"{what} joined by {told['key']}", ["", f"lines of {told['file']}", *sides[1:]], rows)
-    for column, keys in told.get("disagree", {}).items():
-        console.say(f"{column} is left out for {keys} keys: lines with the same report disagree on it")

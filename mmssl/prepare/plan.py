@@ -307,7 +307,12 @@ def _given_splits(
         labels = {person: patient for person, patient, _ in told if person in torn}
         lines = [f"patient {labels[person]}: {' and '.join(sorted(torn[person]))}" for person in list(torn)[:20]]
         more = [f"and {len(torn) - 20} more"] if len(torn) > 20 else []
-        raise WrongUse(many("the splits that were given; a patient may be in one only", [*lines, *more]))
+        remedy = (
+            "give all rows of a patient one split in the source, or leave the cells of some empty: they follow the "
+            "others; split=NAME puts the whole source into one"
+        )
+        said = many("the splits that were given; a patient may be in one only", [*lines, *more])
+        raise WrongUse(f"{said}\n{remedy}")
     return dict(found)
 
 

@@ -169,13 +169,14 @@ def _text(content: Content, entry: Entry, flags: tuple[str, ...]) -> tuple[str |
         text, how = entry.text, "given"
     else:
         text, how = reports.training_text(entry.report or "", tuple(content.sections))
-    content.text[how] += 1
     flagged = "text_placeholder" in flags
     others = tuple(flag for flag in flags if flag != "text_placeholder")
+    if content.is_cleaned and text and (flagged or reports.is_placeholder(text)):
+        content.text["placeholder"] += 1
+        return None, (*others, "text_placeholder")
+    content.text[how] += 1
     if not content.is_cleaned:
         return text or None, others
-    if text and (flagged or reports.is_placeholder(text)):
-        return None, (*others, "text_placeholder")
     if text:
         return text, others
     only_others = how == "no_section" and reports.sections(entry.report or "")

@@ -140,3 +140,14 @@ def test_a_store_whose_key_was_moved_is_refused_before_another_is_made(tmp_path)
         prepare(table, tmp_path / "out", ids="keyed")
     assert not (tmp_path / "out.key").exists()
     assert prepare(table, tmp_path / "out", ids="keyed", key=tmp_path / "safe").skipped
+
+
+def test_which_of_two_alike_stays_does_not_depend_on_the_key(tmp_path):
+    table = source(tmp_path / "in", [{"text": "t", "patient_id": "p"}] * 3)
+    for name in ("1.png", "2.png"):
+        (tmp_path / "in" / name).write_bytes((tmp_path / "in/0.png").read_bytes())
+    for number in range(6):
+        store = tmp_path / f"{number}.store"
+        (row,) = made(table, store, ids="keyed").values()
+        told = map(json.loads, (tmp_path / f"{number}.store.sources.private").read_text().splitlines())
+        assert {line["source_id"]: line["path"] for line in told}[row["source_id"]] == "0.png"

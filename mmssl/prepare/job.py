@@ -143,6 +143,7 @@ def _make(
             files.write_json(folder / "manifest.json", manifest)
             preview.write(folder, title=store.name)
             if names.key is not None:
+                names.keep()
                 _keep_paths(store, entries)
     summary.show(store, manifest, write.examples(content))
     return Summary(store, manifest["counts"]["rows"], manifest["counts"])

@@ -48,6 +48,8 @@ class Names:
 
     key: bytes | None
     """The secret of the pseudonyms; None: ids stay as given."""
+    new: Path | None = None
+    """Where `keep` is to write the secret, which is in no file yet."""
 
     @property
     def key_id(self) -> str | None:
@@ -64,9 +66,25 @@ class Names:
             return value
         return hmac.new(self.key, f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()[:32]
 
+    def keep(self) -> None:
+        """Writes a secret that was just made, once there is a store that needs it.
+
+        Raises:
+            CannotDo: where there is one by now, or it cannot be written.
+        """
+        if self.new is None or self.key is None:
+            return
+        if self.new.exists():
+            raise CannotDo(f"{self.new} was made by another process meanwhile; run the same command again")
+        try:
+            write_private(self.new, self.key.decode() + "\n")
+        except OSError as error:
+            raise CannotDo(f"{self.new}: the key cannot be made: {error.strerror}") from None
+        console.say(f"made {self.new}, the secret of this store's pseudonyms: keep it, and never beside a shared copy")
+
 
 def names(settings: Prepare, store: Path, *, keyed: bool, may_make: bool = True) -> Names:
-    """Pseudonyms with the key that is given, or with STORE.key, which is made where it is missing.
+    """Pseudonyms with the key that is given, or with STORE.key; where that is missing, with one that `keep` writes.
 
     Args:
         settings: may name the key.
@@ -76,7 +94,7 @@ def names(settings: Prepare, store: Path, *, keyed: bool, may_make: bool = True)
 
     Raises:
         WrongUse: where the key that is named does not exist, or may not be made.
-        CannotDo: where it cannot be read or written.
+        CannotDo: where it cannot be read.
     """
     if not keyed:
         return Names(None)
@@ -90,12 +108,10 @@ def names(settings: Prepare, store: Path, *, keyed: bool, may_make: bool = True)
                 "prepare into a new folder"
             )
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_private(path, secrets.token_hex(32) + "\n")
-            console.say(f"made {path}, the secret of this store's pseudonyms: keep it, and never beside a shared copy")
+            return Names(secrets.token_hex(32).encode(), new=path)
         secret = path.read_bytes().strip()
     except OSError as error:
-        raise CannotDo(f"{path}: the key cannot be read or made: {error.strerror}") from None
+        raise CannotDo(f"{path}: the key cannot be read: {error.strerror}") from None
     if len(secret) < 16:
         raise WrongUse(f"{path}: a key has at least 16 bytes, this one {len(secret)}")
     return Names(secret)

@@ -272,11 +272,16 @@ def _choose_key(
     table: tables.Table, studies: Sequence[Study], settings: Join, what: str, origin: Origin
 ) -> tuple[str, str]:
     """The key and its column: the one named, else the most particular one that matches anything."""
-    tried = _keys_there(table, [settings.key] if settings.key else MOST_PARTICULAR_FIRST, origin)
+    own = settings.reports if what == "reports" else settings.labels
+    named = own or settings.key
+    tried = _keys_there(table, [named] if named else MOST_PARTICULAR_FIRST, origin)
     if not tried:
+        said = f"join.{what if own else 'key'}={named}: " if named else ""
+        other = f"; join.{what}=KEY names one for {what} alone" if named and not own else ""
+        in_table = "; columns label_NAME of the source's own table are labels too" if what == "labels" else ""
         raise WrongUse(
-            f"{table.path} has no column {settings.key or ' or '.join([*tables.KEYS, *origin.keys().values()])} "
-            f"to join {what} by; {_there(table)}"
+            f"{said}{table.path} has no column {named or ' or '.join([*tables.KEYS, *origin.keys().values()])} "
+            f"to join {what} by; {_there(table)}{other}{in_table}"
         )
     said = []
     for name, column in tried:

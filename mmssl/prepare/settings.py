@@ -44,7 +44,11 @@ class Join:
     """How reports and labels find their images."""
 
     key: Key | None = None
-    """The key to use; else the most particular one that matches anything."""
+    """The key to use for reports and labels; else the most particular one that matches anything."""
+    reports: Key | None = None
+    """The key of the reports, where theirs is another ..."""
+    labels: Key | None = None
+    """... and of the labels."""
     text: str | None = None
     """The column with the report, where it is not called report or text."""
 

@@ -92,6 +92,17 @@ def test_a_parquet_table_may_hold_the_images(tmp_path):
     assert reasons(tmp_path / "out")["row 6"] == "missing"
 
 
+@pytest.mark.parametrize("more", [{}, {"patient_id": "p"}], ids=["nobody known", "one patient"])
+def test_several_captions_of_one_image_in_parquet_are_rows_of_one_study(tmp_path, more):
+    rows = [{"image": {"bytes": encoded(n // 3), "path": "x.png"}, "text": CAPTIONS[n], **more} for n in range(6)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
+    found = made(tmp_path / "t.parquet", tmp_path / "out")
+    studies = {}
+    for row in found.values():
+        studies.setdefault((row["study_id"], row["split"]), set()).add(row["text"])
+    assert sorted(map(sorted, studies.values())) == [CAPTIONS[:3], CAPTIONS[3:]]
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_an_image_folder_with_metadata(folder, tmp_path, kind):
     rows = [{"file_name": f"{n}.png", "text": CAPTIONS[n]} for n in range(5)] + [{"file_name": "x.png", "text": "gone"}]

@@ -38,8 +38,8 @@ FLAGS: dict[str, str] = {
     "duplicate": "the same pixels as a picture of another patient, or a row that was given to evaluation",
     "near_duplicate": "nearly the same picture as one of another patient, or of another study with another text, or a "
     "row that was given to evaluation",
-    "duplicate_other_text": "the same pixels as another picture of the same patient, with another text; where no "
-    "patients are known, it is a row of that picture's study",
+    "duplicate_other_text": "the same pixels as another picture of the same patient, with another text; a row of that "
+    "picture's study unless the source names its own",
     "blank": "all pixels have nearly the same value, in a row that was given to evaluation",
     "too_small": "a side has too few pixels, in a row that was given to evaluation",
 }
@@ -169,7 +169,7 @@ def _other_text(case: _Case, row: int, first: int) -> None:
         case.drop(row, "duplicate_other_text", like=first)
         return
     case.flags[row]["duplicate_other_text"] = None
-    if one.person != other.person:
+    if one.person != other.person or "StudyInstanceUID" not in one.keys:  # no study of its own that a source names
         case.joins[row] = case.frames[first].entry
 
 

@@ -13,12 +13,12 @@ from mmssl.prepare.settings import Prepare
 WITH_TEXT = {
     "given": "as the source gives it",
     "sections": "from sections of the report, by headings",
-    "whole": "the whole report, without headings",
+    "whole": "the whole text, without headings",
 }
 WITHOUT_TEXT = {
     "no_section": "a report with headings, none of them wanted",
     "placeholder": "a placeholder",
-    "empty": "no report",
+    "empty": "no text or report",
 }
 """How rows came to their text or have none, as `text` of the manifest counts it, in words; each row is in one."""
 

@@ -296,15 +296,17 @@ def _looked_for(entry: Entry, content: Content) -> str | None:
 
 def examples(content: Content, number: int = 3) -> dict[str, str]:
     """The first inputs that were rejected for each reason, in words: {reason: names}, the commonest reason first."""
-    found: defaultdict[str, list[str]] = defaultdict(list)
+    found: defaultdict[str, dict[str, None]] = defaultdict(dict)
     for frame, verdict in zip(content.spool.frames, content.verdicts, strict=True):
         if verdict.reason is not None:
             entry = content.entries[frame.entry]
             like = f" (as {verdict.detail})" if verdict.detail else ""
-            found[verdict.reason].append((_looked_for(entry, content) or entry.source_id) + like)
+            found[verdict.reason][(_looked_for(entry, content) or entry.source_id) + like] = None
     most_first = sorted(found, key=lambda reason: -len(found[reason]))
-    more = {reason: ", ..." if len(found[reason]) > number else "" for reason in most_first}
-    return {reason: ", ".join(found[reason][:number]) + more[reason] for reason in most_first}
+    return {
+        reason: ", ".join([*[*found[reason]][:number], *(["..."] if len(found[reason]) > number else [])])
+        for reason in most_first
+    }
 
 
 def _no_row(content: Content) -> str:

@@ -5,7 +5,8 @@
 A row is an image. `image` is its path, relative to the table; `text` (or `report`) what was written about it; these and
 `patient_id`, `study_id`, `split`, `sex`, `age`, `modality`, `view` ... are all optional but `image`, and
 `columns.MEANING=NAME` says so where yours are called otherwise. Other columns keep their names, for filters and
-evaluation. Name the patients if you can: only then does no patient cross splits.
+evaluation. Name the patients if you can (PatientID and subject_id are understood too): only then does no patient cross
+splits. Several captions of a picture are several rows with the same path.
 """
 
 import sys

@@ -1,6 +1,7 @@
 import io
 import json
 import stat
+from collections import Counter
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,6 +11,7 @@ from PIL import Image
 from mmssl import console
 from mmssl.data.store import Store
 from mmssl.errors import CannotDo, WrongUse
+from mmssl.prepare import summary
 from mmssl.prepare.clean import FLAGS, REASONS, close_pairs
 from mmssl.prepare.job import prepare
 from tests.preparing import made, picture, pictures, reasons, rows_of, source, write_csv
@@ -75,6 +77,24 @@ def test_the_sum_closes(odd):
     assert {line["source_id"]: line["reason"] for line in rejected} == {n: r for n, r in reasons(odd).items() if r}
 
 
+def test_what_is_rejected_is_named_by_the_path_that_was_looked_for(tmp_path, capsys):
+    table = source(tmp_path / "in", [{"text": "t", "image": f"{n}.png"} for n in range(6)])
+    for number in range(1, 5):
+        (tmp_path / f"in/{number}.png").unlink()
+    (tmp_path / "in/5.png").write_bytes((tmp_path / "in/0.png").read_bytes())
+    made(table, tmp_path / "out")
+    told = capsys.readouterr().err
+    here = tmp_path / "in"
+    assert f"rejected as missing: {here}/1.png, {here}/2.png, {here}/3.png, ...\n" in told
+    assert f"rejected as duplicate: {here}/5.png (as 0.png)\n" in told
+    assert f"all that was rejected is in {tmp_path}/out/rejected.parquet\n" in told
+    detail = pq.read_table(tmp_path / "out/rejected.parquet")["detail"].to_pylist()
+    assert detail == [*(f"{here}/{n}.png" for n in range(1, 5)), "0.png"]
+    made(table, tmp_path / "keyed", ids="keyed")
+    assert str(here) not in capsys.readouterr().err
+    assert pq.read_table(tmp_path / "keyed/rejected.parquet")["detail"].to_pylist()[:4] == [None] * 4
+
+
 def test_pixels_are_kept_as_they_are_where_they_can_be(odd):
     store = Store(odd)
     rows = {row["source_id"]: row for row in store.select().to_pylist()}
@@ -97,6 +117,8 @@ def test_the_preview_shows_rows_and_is_one_file(odd):
     assert page.count("data:image/jpeg;base64,") == 6
     assert "about good.png" in page
     assert "rejected: truncated" in page
+    assert "<td>the same pixels" not in page
+    assert "<td>a side has too few pixels</td><td>one.png</td>" in page
     assert "patients may cross splits" in page
     assert "http" not in page.replace("http-equiv", "")
     assert "<script" not in page
@@ -128,8 +150,14 @@ def test_another_source_or_other_settings_are_refused_and_nothing_is_touched(tmp
     table = source(tmp_path / "in", [{"text": f"t{n}"} for n in range(4)])
     made(table, tmp_path / "out")
     content = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()}
-    with pytest.raises(WrongUse, match=r"(?s)made with other settings.*short_side: 512 then, 256 now"):
-        prepare(table, tmp_path / "out", short_side=256)
+    with pytest.raises(WrongUse) as said:
+        prepare(table, tmp_path / "out", short_side=256, clean=False, columns={"text": "text"})
+    assert str(said.value).splitlines() == [
+        f"3 problems in {tmp_path}/out, made with other settings; prepare into a new folder",
+        "  clean.enabled: true then, false now",
+        "  short_side: 512 then, 256 now",
+        '  columns.text: not given then, "text" now',
+    ]
     table.write_text(table.read_text().replace("t1", "t one"))
     with pytest.raises(WrongUse, match="made from another source, or from another state of this one"):
         prepare(table, tmp_path / "out")
@@ -152,8 +180,13 @@ def test_places_that_cannot_be_meant(tmp_path):
 
 def test_no_row_kept_is_an_error_that_counts_why_and_leaves_nothing(tmp_path):
     table = write_csv(tmp_path / "in/t.csv", [{"image": "a.png", "text": "x"}, {"image": "b.png", "text": "y"}])
-    with pytest.raises(CannotDo, match=r"no row is kept: 2 missing"):
+    with pytest.raises(CannotDo) as said:
         prepare(table, tmp_path / "out")
+    assert str(said.value).splitlines() == [
+        "no row is kept: 2 missing",
+        f"  missing: {tmp_path}/in/a.png, {tmp_path}/in/b.png",
+        "are these the right places? source.root=FOLDER says where the paths of the table begin",
+    ]
     assert [file.name for file in tmp_path.iterdir()] == ["in"]
 
 
@@ -207,6 +240,8 @@ def test_a_patient_in_two_given_splits_is_refused_with_the_list(tmp_path):
     assert str(said.value).splitlines() == [
         "4 problems in the splits that were given; a patient may be in one only",
         *(f"  patient p{n}: test and train" for n in range(4)),
+        "give all rows of a patient one split in the source, or leave the cells of some empty: they follow the others; "
+        "split=NAME puts the whole source into one",
     ]
 
 
@@ -235,12 +270,23 @@ def test_a_source_without_patients_says_so_and_one_with_some_keeps_the_rest_in_t
     made(source(tmp_path / "in", [{"text": "t"}] * 3), tmp_path / "out")
     assert "patients may cross splits" in capsys.readouterr().err
     assert manifest(tmp_path / "out")["patients_known"] is False
+    assert "columns.patient_id=NAME (there are image, text)" in manifest(tmp_path / "out")["remarks"][0]
+    assert "<td>-</td>" in (tmp_path / "out/preview.html").read_text()
     rows = [{"text": "t", "patient_id": "p" if n % 2 else ""} for n in range(30)]
     found = made(source(tmp_path / "in", rows), tmp_path / "known", splits={"validation": 0.4, "test": 0.4})
     assert {row["split"] for name, row in found.items() if int(name[:-4]) % 2 == 0} == {"train"}
     assert manifest(tmp_path / "known")["counts"]["patient_missing"] == 15
     assert found["0.png"]["flags"] == ["patient_missing"]
     assert found["1.png"]["flags"] == []
+
+
+@pytest.mark.parametrize("name", ["PatientID", "subject_id"])
+def test_rows_of_a_patient_who_is_called_otherwise_share_a_split(tmp_path, name):
+    rows = [{"text": "t", name: f"p{n // 3}"} for n in range(30)]
+    found = made(source(tmp_path / "in", rows), tmp_path / "out", splits={"validation": 0.4, "test": 0.4})
+    told = {row["patient_id"]: {one["split"] for one in found.values() if one["patient_id"] == row["patient_id"]}
+            for row in found.values()}  # fmt: skip
+    assert (len(told), {len(splits) for splits in told.values()}) == (10, {1})
 
 
 # ---- text ----------------------------------------------------------------------------------------------------------
@@ -256,11 +302,23 @@ def test_a_defect_of_text_never_drops_an_image(tmp_path):
         (None, "Replace this - description", ["text_placeholder"]),
         (None, None, ["text_missing"]),
         (None, None, ["text_missing"]),
-        (None, "INDICATION: rule out pneumothorax", ["text_missing"]),
+        (None, "INDICATION: rule out pneumothorax", ["text_only_other_sections"]),
     ]
     off = made(table, tmp_path / "off", overrides=["clean=off"])
     assert off["1.png"]["text"] == "Replace this - description"
     assert all(row["flags"] == [] for row in off.values())
+
+
+def test_a_text_with_other_headings_is_a_caption_and_a_report_with_them_has_no_text(tmp_path):
+    said = "Exam: chest CT. Large mass."
+    row = made(source(tmp_path / "in", [{"text": said}]), tmp_path / "text")["0.png"]
+    assert (row["text"], row["report"], row["flags"]) == (said, said, [])
+    rows = [{"report": said}, {"report": ""}, {"report": "FINDINGS:"}]
+    found = made(source(tmp_path / "in", rows), tmp_path / "report")
+    assert [found[f"{n}.png"]["flags"] for n in range(3)] == [
+        ["text_only_other_sections"], ["text_missing"], ["text_missing"],
+    ]  # fmt: skip
+    assert {row["text"] for row in found.values()} == {None}
 
 
 def test_findings_and_impression_are_trained_on_and_the_whole_is_kept(tmp_path):
@@ -274,6 +332,36 @@ def test_findings_and_impression_are_trained_on_and_the_whole_is_kept(tmp_path):
     row = made(table, tmp_path / "short", overrides=["text.sections=[impression]"])["0.png"]
     assert row["text"] == "Normal."
     assert manifest(tmp_path / "out")["text"] == {"sections": 1, "rows_with_text": 1}
+
+
+@pytest.mark.parametrize("cleaning", ["clean=on", "clean=off"])
+def test_rows_with_and_without_a_text_add_up(tmp_path, cleaning):
+    texts = ["A mass.", "FINDINGS: Clear.", "N/A -", "", "INDICATION: cough", "FINDINGS:", "Exam: CT. A mass."]
+    made(source(tmp_path / "in", [{"text": text} for text in texts]), tmp_path / "out", overrides=[cleaning])
+    numbers = dict(summary.texts(manifest(tmp_path / "out")))
+    parts = {"with": [*summary.WITH_TEXT.values()], "without": [*summary.WITHOUT_TEXT.values()]}
+    for part, kinds in parts.items():
+        assert numbers[f"  {part} text"] == sum(numbers.get(f"    {kind}", 0) for kind in kinds)
+    assert numbers["  with text"] + numbers["  without text"] == len(texts)
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"Captions": "a", "kind": "b"}], "say columns.text=Captions (there are image, Captions, kind)"),
+        ([{"kind": "b"}], "say columns.text=NAME (there are image, kind)"),
+    ],
+)
+def test_a_store_without_a_text_says_where_the_source_may_have_it(tmp_path, rows, said):
+    made(source(tmp_path / "in", rows), tmp_path / "out")
+    remark = next(one for one in manifest(tmp_path / "out")["remarks"] if one.startswith("no row has a text"))
+    assert remark.endswith(said)
+
+
+def test_a_folder_of_images_without_a_text_is_told_of_its_table(tmp_path):
+    pictures(tmp_path / "in/CXR", ["0.png"])
+    made(tmp_path / "in", tmp_path / "out")
+    assert "a table metadata.csv beside the images" in " ".join(manifest(tmp_path / "out")["remarks"])
 
 
 def test_a_text_beside_a_report_is_taken_as_it_is(tmp_path):
@@ -296,11 +384,11 @@ def alike(tmp_path, rows, second=None):
     ("second", "code"), [(picture(0), "duplicate"), (nudged(0), "near_duplicate")], ids=["equal", "nearly"]
 )
 def test_of_two_alike_of_one_patient_one_goes_and_of_two_patients_both_stay_flagged(tmp_path, second, code):
-    one = alike(tmp_path, [{"text": f"t{n}", "patient_id": "p", "study_id": f"s{n}"} for n in range(3)], second)
+    one = alike(tmp_path, [{"text": "t", "patient_id": "p", "study_id": f"s{n}"} for n in range(3)], second)
     made(one, tmp_path / "one")
     assert reasons(tmp_path / "one") == {"0.png": None, "1.png": code, "2.png": None}
     assert pq.read_table(tmp_path / "one/rejected.parquet")["detail"].to_pylist() == ["0.png"]
-    two = alike(tmp_path, [{"text": f"t{n}", "patient_id": f"p{n}", "study_id": f"s{n}"} for n in range(3)], second)
+    two = alike(tmp_path, [{"text": "t", "patient_id": f"p{n}", "study_id": f"s{n}"} for n in range(3)], second)
     found = made(two, tmp_path / "two")
     assert [found[f"{n}.png"]["flags"] for n in range(3)] == [[code], [code], []]
     made(two, tmp_path / "off", overrides=[f"clean.{code}s=off"])
@@ -308,7 +396,7 @@ def test_of_two_alike_of_one_patient_one_goes_and_of_two_patients_both_stay_flag
 
 
 def test_rows_of_one_study_are_no_near_duplicates_but_may_be_the_same_picture(tmp_path):
-    rows = [{"text": f"t{n}", "patient_id": "p", "study_id": "s"} for n in range(3)]
+    rows = [{"text": "t", "patient_id": "p", "study_id": "s"} for n in range(3)]
     made(alike(tmp_path, rows, nudged(0)), tmp_path / "near")
     assert set(reasons(tmp_path / "near").values()) == {None}
     made(alike(tmp_path, rows), tmp_path / "same")
@@ -316,21 +404,75 @@ def test_rows_of_one_study_are_no_near_duplicates_but_may_be_the_same_picture(tm
 
 
 def test_alike_hashes_alone_make_no_near_duplicate(tmp_path):
-    rows = [{"text": f"t{n}", "patient_id": "p", "study_id": f"s{n}"} for n in range(2)]
+    rows = [{"text": "t", "patient_id": "p", "study_id": f"s{n}"} for n in range(2)]
     table = alike(tmp_path, rows, nudged(0, 60))
     made(table, tmp_path / "out", overrides=["clean.correlation=0.99999"])
     assert set(reasons(tmp_path / "out").values()) == {None}
 
 
 def test_where_no_patients_are_known_equal_pictures_are_one_and_near_ones_two(tmp_path):
-    made(alike(tmp_path, [{"text": f"t{n}"} for n in range(3)]), tmp_path / "same")
+    made(alike(tmp_path, [{"text": "t"}] * 3), tmp_path / "same")
     assert reasons(tmp_path / "same") == {"0.png": None, "1.png": "duplicate", "2.png": None}
-    found = made(alike(tmp_path, [{"text": f"t{n}"} for n in range(3)], nudged(0)), tmp_path / "near")
+    found = made(alike(tmp_path, [{"text": "t"}] * 3, nudged(0)), tmp_path / "near")
     assert [found[f"{n}.png"]["flags"] for n in range(3)] == [["near_duplicate"], ["near_duplicate"], []]
 
 
+TEXTS = ["A mass.", "Large tumour.", " a MASS", "", "Another picture."]
+"""Of one picture, four times, and of another."""
+
+
+def told(found):
+    """{row: (text, study, split, flags)}."""
+    return {name: (row["text"], row["study_id"], row["split"], row["flags"]) for name, row in found.items()}
+
+
+@pytest.mark.parametrize("more", [{}, {"patient_id": "p"}], ids=["nobody known", "one patient"])
+def test_several_captions_of_one_file_are_rows_of_one_study(tmp_path, more):
+    rows = [{"image": f"{n // 4}.png", "text": text, **more} for n, text in enumerate(TEXTS)]
+    found = made(source(tmp_path / "in", rows), tmp_path / "out")
+    assert {name: (text, study, flags) for name, (text, study, _, flags) in told(found).items()} == {
+        "0.png": ("A mass.", "0.png", []), "0.png#2": ("Large tumour.", "0.png", ["duplicate_other_text"]),
+        "1.png": ("Another picture.", "1.png", []),
+    }  # fmt: skip
+    assert found["0.png"]["split"] == found["0.png#2"]["split"]
+    assert Counter(reasons(tmp_path / "out").values()) == {None: 3, "duplicate": 2}
+    assert "1 rows have a picture that is there already" in " ".join(manifest(tmp_path / "out")["remarks"])
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_one_picture_under_two_names_with_two_texts_crosses_no_split(tmp_path, seed):
+    names = [f"{seed}{letter}.png" for letter in "abcde"]
+    table = source(tmp_path / "in", [{"image": name, "text": text} for name, text in zip(names, TEXTS, strict=True)])
+    for name in names[1:4]:
+        picture(0).save(tmp_path / "in" / name)
+    found = told(made(table, tmp_path / "out", splits={"validation": 0.3, "test": 0.4}))
+    assert list(reasons(tmp_path / "out").values()) == [None, None, "duplicate", "duplicate", None]
+    first = found[names[0]]
+    assert found[names[1]] == ("Large tumour.", first[1], first[2], ["duplicate_other_text"])
+    assert first == ("A mass.", names[0], first[2], [])
+
+
+def test_two_studies_of_a_patient_with_one_picture_and_two_texts_both_stay(tmp_path):
+    rows = [{"text": f"t{n}", "patient_id": "p", "study_id": f"s{n}"} for n in range(2)]
+    for name, second, flags in (
+        ("equal", picture(0), [[], ["duplicate_other_text"]]),
+        ("nearly", nudged(0), [["near_duplicate"]] * 2),
+    ):
+        found = told(made(alike(tmp_path / name, rows, second), tmp_path / name / "out"))
+        assert [found[f"{n}.png"][::2] for n in range(2)] == [(f"t{n}", found["0.png"][2]) for n in range(2)]
+        assert [found[f"{n}.png"][1] for n in range(2)] == ["s0", "s1"]
+        assert [found[f"{n}.png"][3] for n in range(2)] == flags
+
+
+def test_a_picture_given_to_train_and_to_test_with_two_texts_stays_in_test(tmp_path):
+    rows = [{"text": f"t{n}", "split": "test" if n else "train"} for n in range(2)]
+    found = made(alike(tmp_path, rows), tmp_path / "out")
+    assert told(found) == {"1.png": ("t1", "1.png", "test", [])}
+    assert reasons(tmp_path / "out")["0.png"] == "duplicate_other_text"
+
+
 def test_rows_given_to_evaluation_are_flagged_unless_asked_otherwise_or_unreadable(tmp_path):
-    rows = [{"text": f"t{n}", "patient_id": "p", "study_id": f"s{n}", "split": "test"} for n in range(5)]
+    rows = [{"text": "t", "patient_id": "p", "study_id": f"s{n}", "split": "test"} for n in range(5)]
     table = alike(tmp_path, rows)
     Image.new("L", (40, 40), 3).save(tmp_path / "in/2.png")
     Image.new("L", (3, 3), 3).save(tmp_path / "in/3.png")

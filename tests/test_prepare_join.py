@@ -138,6 +138,24 @@ def test_the_most_particular_key_that_matches_anything_is_taken(tmp_path):
     assert reports == ["a", None]
     assert counts["key"] == "AccessionNumber"
     assert joined(tmp_path, studies, rows, Join(key="PatientID"))[1]["key"] == "PatientID"
+    assert joined(tmp_path, studies, rows, Join(key="PatientID", reports="AccessionNumber"))[0] == ["a", None]
+
+
+def test_a_key_that_is_named_is_one_of_both_tables_or_of_one(tmp_path):
+    studies = [study(0, AccessionNumber="1", PatientID="A")]
+    table = write_csv(tmp_path / "truth.csv", [{"PatientID": "A", "edema": "1"}])
+    there = "there are PatientID, edema; "
+    in_table = "columns label_NAME of the source's own table are labels too"
+    with pytest.raises(WrongUse) as said:
+        join.with_labels(studies, table, Join(key="AccessionNumber"))
+    assert str(said.value) == (
+        f"join.key=AccessionNumber: {table} has no column AccessionNumber to join labels by; {there}"
+        f"join.labels=KEY names one for labels alone; {in_table}"
+    )
+    with pytest.raises(WrongUse, match=f"^join.labels=AccessionNumber: .*; {there}{in_table}$"):
+        join.with_labels(studies, table, Join(labels="AccessionNumber"))
+    found, _ = join.with_labels(studies, table, Join(key="AccessionNumber", labels="PatientID"))
+    assert found[0].columns["label_edema"] == 1
 
 
 def test_keys_that_match_nothing_are_said_without_telling_them(tmp_path):

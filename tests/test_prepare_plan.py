@@ -77,6 +77,32 @@ def test_one_row_given_to_test_moves_nobody_else(tmp_path):
     assert {row["split"] for row in before.values()} == {"train", "validation", "test"}
 
 
+def test_where_a_source_gives_train_and_test_alone_its_train_is_divided(tmp_path, capsys):
+    rows = [{"text": "t", "patient_id": f"p{n // 2}", "split": "train" if n < 40 else "test"} for n in range(60)]
+    table = source(tmp_path / "in", rows)
+    with open(table, "a") as file:
+        file.write("a line that is no row,x\n")
+    found = made(table, tmp_path / "out", splits=HALVES)
+    of_patient = splits_of(found, lambda row: row["patient_id"])
+    assert {patient for patient, told in of_patient.items() if told == {"test"}} == {f"p{n}" for n in range(20, 30)}
+    drawn = [patient for patient, told in of_patient.items() if told == {"validation"}]
+    said = f"the source gives no validation split: {len(drawn)} patients that it gives to train are in validation"
+    assert 0 < len(drawn) < 20
+    assert said in manifest(tmp_path / "out")["remarks"][0]
+    assert said in " ".join(capsys.readouterr().err.split())
+    open_ones = [{**row, "split": ""} for row in rows]
+    shares = {"validation": 0.3, "test": 0.0}  # the same people are drawn where nothing is given
+    all_drawn = made(source(tmp_path / "in", open_ones), tmp_path / "drawn", splits=shares)
+    assert {row["patient_id"] for row in all_drawn.values() if row["split"] == "validation"} >= set(drawn)
+
+
+@pytest.mark.parametrize(("first", "overrides"), [("validation", []), ("", []), ("train", ["split=train"])])
+def test_train_is_not_divided_where_validation_is_given_or_drawn_or_all_is_one_split(tmp_path, first, overrides):
+    rows = [{"text": "t", "patient_id": f"p{n}", "split": "train" if n else first} for n in range(30)]
+    found = made(source(tmp_path / "in", rows), tmp_path / "out", splits=HALVES, overrides=overrides)
+    assert {row["split"] for name, row in found.items() if name != "0.png"} == {"train"}
+
+
 # ---- pseudonyms ----------------------------------------------------------------------------------------------------
 
 
@@ -114,3 +140,14 @@ def test_a_store_whose_key_was_moved_is_refused_before_another_is_made(tmp_path)
         prepare(table, tmp_path / "out", ids="keyed")
     assert not (tmp_path / "out.key").exists()
     assert prepare(table, tmp_path / "out", ids="keyed", key=tmp_path / "safe").skipped
+
+
+def test_which_of_two_alike_stays_does_not_depend_on_the_key(tmp_path):
+    table = source(tmp_path / "in", [{"text": "t", "patient_id": "p"}] * 3)
+    for name in ("1.png", "2.png"):
+        (tmp_path / "in" / name).write_bytes((tmp_path / "in/0.png").read_bytes())
+    for number in range(6):
+        store = tmp_path / f"{number}.store"
+        (row,) = made(table, store, ids="keyed").values()
+        told = map(json.loads, (tmp_path / f"{number}.store.sources.private").read_text().splitlines())
+        assert {line["source_id"]: line["path"] for line in told}[row["source_id"]] == "0.png"

@@ -133,10 +133,31 @@ def test_which_sections_is_a_choice():
         ("  \n ", ("", "empty")),
         ("Dictated by: Jane Roe", ("", "empty")),
         ("Clear lungs.\nADDENDUM: A fracture.", ("Clear lungs.", "whole")),
+        ("Addendum: Small thrombus in the left vein.", ("Small thrombus in the left vein.", "whole")),
+        ("INDICATION: fall.\nADDENDUM: A fracture.", ("A fracture.", "sections")),
+        ("FINDINGS: Clear.\nADDENDUM: A fracture.", ("Clear.", "sections")),
     ],
 )
 def test_reports_without_the_wanted_headings(report, expected):
     assert reports.training_text(report) == expected
+
+
+def test_an_addendum_is_no_section_that_was_not_asked_for():
+    report = "FINDINGS: Clear.\nADDENDUM: A fracture."
+    assert reports.training_text(report, ["impression"]) == ("", "no_section")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        *((text, text) for text in ("Comparison: prior CT. New mass is seen.", "Procedure: biopsy of node")),
+        ("Exam: CT. Large mass. Indication: cough", "CT. Large mass."),
+        *((text, None) for text in ("INDICATION: rule out pneumothorax", "A mass.", "Addendum: A mass.", "")),
+        ("Comparison: none. Impression: Clear.", None),
+    ],
+)
+def test_a_caption_with_headings_is_kept_whole_but_for_why_the_picture_was_taken(text, expected):
+    assert reports.caption(text) == expected
 
 
 LEAKS = ("SECRETINDICATION", "SECRETHISTORY", "SECRETTECHNIQUE", "SECRETCOMPARISON", "SECRETSIGNATURE")

@@ -73,6 +73,16 @@ def test_columns_can_be_mapped_and_images_lie_elsewhere(folder, tmp_path):
     assert found["3.png"]["source_text"] == "other"
 
 
+def test_all_tables_of_a_source_may_have_another_separator(folder, tmp_path):
+    rows = [{"file_name": f"{n}.png", "patient_id": f"p{n}"} for n in range(6)]
+    write_csv(folder / "metadata.csv", rows, ";")
+    reports = write_csv(tmp_path / "r.csv", [{"patient_id": f"p{n}", "text": CAPTIONS[n]} for n in range(6)], ";")
+    found = made(folder, tmp_path / "out", overrides=["separator=;"], reports=reports)
+    assert found["2.png"]["text"] == CAPTIONS[2]
+    with pytest.raises(WrongUse, match="separator=';;': it is one character"):
+        prepare(folder, tmp_path / "other", overrides=["separator=;;"])
+
+
 def test_a_parquet_table_may_hold_the_images(tmp_path):
     rows = [{"image": {"bytes": encoded(n), "path": f"{n}.png"}, "text": CAPTIONS[n]} for n in range(5)]
     rows.append({"image": None, "text": "gone"})
@@ -80,6 +90,17 @@ def test_a_parquet_table_may_hold_the_images(tmp_path):
     found = made(tmp_path / "t.parquet", tmp_path / "out")
     assert {name: row["text"] for name, row in found.items()} == {f"{n}.png": CAPTIONS[n] for n in range(5)}
     assert reasons(tmp_path / "out")["row 6"] == "missing"
+
+
+@pytest.mark.parametrize("more", [{}, {"patient_id": "p"}], ids=["nobody known", "one patient"])
+def test_several_captions_of_one_image_in_parquet_are_rows_of_one_study(tmp_path, more):
+    rows = [{"image": {"bytes": encoded(n // 3), "path": "x.png"}, "text": CAPTIONS[n], **more} for n in range(6)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
+    found = made(tmp_path / "t.parquet", tmp_path / "out")
+    studies = {}
+    for row in found.values():
+        studies.setdefault((row["study_id"], row["split"]), set()).add(row["text"])
+    assert sorted(map(sorted, studies.values())) == [CAPTIONS[:3], CAPTIONS[3:]]
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])

@@ -45,6 +45,21 @@ def test_a_wrong_encoding_is_said_with_its_place_and_can_be_named(tmp_path):
         table(tmp_path, text, encoding="latin1000")
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_table_that_is_marked_as_utf_16_is_read_as_such(tmp_path, encoding):
+    mark = "" if encoding == "utf-16" else "\ufeff"
+    read = table(tmp_path, f"{mark}image,text\nx.png,\u00f6dem\n".encode(encoding))
+    assert (read.columns, read.rows) == (["image", "text"], [{"image": "x.png", "text": "\u00f6dem"}])
+
+
+def test_a_table_with_another_separator_says_how_to_read_it(tmp_path):
+    text = "image;text\nx.png;a, b\n"
+    with pytest.raises(WrongUse, match=r"looks as if ';' separates its columns, not ','.*say separator=';', in quotes"):
+        table(tmp_path, text)
+    assert table(tmp_path, text, separator=";").rows == [{"image": "x.png", "text": "a, b"}]
+    assert table(tmp_path, "image\nx.png\n").columns == ["image"]
+
+
 def test_what_is_no_table(tmp_path):
     with pytest.raises(WrongUse, match="is empty: the first line of a table names its columns"):
         table(tmp_path, "")
@@ -63,6 +78,15 @@ def test_which_column_means_what():
     columns = ["image", "caption", "sex", "text"]
     assert tables.mapping(columns, {"text": "caption"}) == {"image": "image", "sex": "sex", "text": "caption"}
     assert tables.mapping(["file_name", "image"], {}, image="file_name")["image"] == "file_name"
+
+
+@pytest.mark.parametrize("name", ["PatientID", "Patient ID", "subject_id", "SubjectID"])
+def test_patients_and_studies_are_known_by_the_names_that_others_give_them(name):
+    columns = ["image", "AccessionNumber", name, "Study_Instance_UID"]
+    assert tables.mapping(columns, {}) == {"image": "image", "patient_id": name, "study_id": "Study_Instance_UID"}
+    assert tables.mapping(columns[:2], {}) == {"image": "image", "study_id": "AccessionNumber"}
+    own = tables.mapping([*columns, "patient_id", "who"], {"study_id": "who"})
+    assert (own["patient_id"], own["study_id"]) == ("patient_id", "who")
 
 
 def test_every_mistake_of_a_mapping_is_said_at_once():

@@ -42,6 +42,10 @@ _RULER = re.compile(
     r"^[ \t]*[=_*-]{3,}[ \t]*$|^[ \t]*(?:={2,}|\*{2,})[ \t]*|[ \t]*(?:={2,}|\*{2,})[ \t]*$", re.MULTILINE
 )
 
+FINDINGS = ("findings", "impression")
+WHY = ("indication", "history")
+"""Sections that say why a picture was taken: never part of a text to train on unless asked for."""
+
 How = Literal["sections", "whole", "no_section", "empty"]
 
 
@@ -60,20 +64,43 @@ def sections(report: str) -> list[tuple[str, str]]:
     return [(part.name, part.text) for part in _parts(report) if part.text]
 
 
-def training_text(report: str, sections: Sequence[str] = ("findings", "impression")) -> tuple[str, How]:
+def training_text(report: str, sections: Sequence[str] = FINDINGS) -> tuple[str, How]:
     """The text of a report to train on, and how it was found.
 
     - `sections`: the wanted sections under their headings, in the order wanted.
     - `whole`: the report has no headings, and all of it but its signature is taken.
     - `no_section`: it has headings, but none that is wanted, or nothing under it; the text is empty.
     - `empty`: there is no report.
+
+    An addendum alone stands for the findings that it adds to.
     """
     parts = _parts(report)
+    added = "\n".join(part.text for part in parts if part.name == "addendum" and part.text)
     if not any(part.headed for part in parts):
-        whole = "\n".join(part.text for part in parts if part.name == "preamble" and part.text)
+        whole = "\n".join(part.text for part in parts if part.name == "preamble" and part.text) or added
         return whole, "whole" if whole else "empty"
     wanted = [part.text for name in sections for part in parts if part.name == name and part.text]
+    if not wanted and not any(part.name in FINDINGS and part.text for part in parts):
+        wanted = [added] if added else []
     return "\n".join(wanted), "sections" if wanted else "no_section"
+
+
+def caption(text: str) -> str | None:
+    """The whole of a text that has headings and is no report; None where it is read as a report is.
+
+    A caption may say `Exam: chest CT. Large mass.`; what is findings there has no heading. Why a picture was taken
+    is left out here too.
+
+    >>> caption("Exam: chest CT. Large mass."), caption("EXAM: CT. FINDINGS: Large mass."), caption("Large mass.")
+    ('Exam: chest CT. Large mass.', None, None)
+    """
+    parts = _parts(text)
+    headed = {part.name for part in parts if part.headed}
+    if not headed or headed & {*FINDINGS}:
+        return None
+    if not headed & {*WHY} and not any(part.name == "signature" for part in parts):
+        return text.strip()
+    return "\n".join(part.text for part in parts if part.text and part.name not in (*WHY, "signature")) or None
 
 
 @functools.lru_cache(maxsize=64)  # the sections and the text to train on are asked for one after the other

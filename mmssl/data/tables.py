@@ -14,7 +14,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from mmssl.data import embedded, splits
+from mmssl.data import embedded, reports, splits
 from mmssl.data.store import SCHEMA
 from mmssl.errors import CannotDo, WrongUse, meant
 from mmssl.types import Picture, Study
@@ -33,7 +33,7 @@ MEANINGS = ("image", "id", "patient_id", "study_id", *PER_IMAGE)
 KEYS = {
     "AccessionNumber": ("accessionnumber", "accession"),
     "StudyInstanceUID": ("studyinstanceuid", "studyuid", "studyid"),
-    "PatientID": ("patientid",),
+    "PatientID": ("patientid", "subjectid", "participantid"),
 }
 """What reports and labels are joined by, and how columns with it are called (case, `_` and spaces apart)."""
 
@@ -42,6 +42,8 @@ _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
 _AGE = re.compile(r"0*(\d+(?:\.\d+)?)\s*([ymwd])?(?:ears?|r|rs|onths?|eeks?|ays?)?(?:\s*old)?", re.IGNORECASE)
 _SEX = {"m": "M", "male": "M", "man": "M", "boy": "M", "f": "F", "female": "F", "woman": "F", "girl": "F"}
 _UNKNOWN = frozenset(("none", "unknown", "not known", "u", "?", "-"))
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_SEPARATORS = (",", ";", "\t", "|")
 _ID = re.compile(r"(id|uid|key|number|code|mrn)$", re.IGNORECASE)
 csv.field_size_limit(1 << 28)
 
@@ -58,12 +60,17 @@ class Table:
     bad: list[tuple[int, str]] = field(default_factory=list)
 
 
-def read(path: Path, *, encoding: str = "utf-8") -> Table:
+def read(path: Path, *, encoding: str = "utf-8", separator: str | None = None) -> Table:
     """A table whole, without the bytes of images in a Parquet file.
+
+    Args:
+        path: of the file; its ending says what it is.
+        encoding: of a text file; one that begins with a mark of UTF-16 is read as such.
+        separator: between the cells of a .csv or .tsv; a comma or a tab if left out.
 
     Raises:
         CannotDo: where the file cannot be read, or is not in the encoding.
-        WrongUse: where it is no table, or a column occurs twice.
+        WrongUse: where it is no table, a column occurs twice, or cells are separated otherwise.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -72,7 +79,9 @@ def read(path: Path, *, encoding: str = "utf-8") -> Table:
     if suffix == ".parquet":
         return _read_parquet(path)
     text = _decode(path, encoding)
-    return _read_jsonl(path, text) if suffix == ".jsonl" else _read_csv(path, text, "\t" if suffix == ".tsv" else ",")
+    if suffix == ".jsonl":
+        return _read_jsonl(path, text)
+    return _read_csv(path, text, separator or ("\t" if suffix == ".tsv" else ","))
 
 
 def cell(value: Any) -> Any:
@@ -250,6 +259,8 @@ def mapping(
 ) -> dict[str, str]:
     """Which column has which meaning, {meaning: column}; `given` first, else the columns that are called so.
 
+    Patients and studies are known by the keys of others too: PatientID, Subject ID, StudyInstanceUID, AccessionNumber.
+
     Raises:
         WrongUse: for meanings and columns that there are not, and for a table without images, all at once.
     """
@@ -269,6 +280,10 @@ def mapping(
     found = {meaning: meaning for meaning in MEANINGS if meaning in columns and meaning not in taken} | dict(given)
     if image != "image" and image in columns and "image" not in given:
         found["image"] = image
+    spelt = key_columns(column for column in columns if column not in found.values())
+    for meaning, names in (("patient_id", ("PatientID",)), ("study_id", ("StudyInstanceUID", "AccessionNumber"))):
+        if named := [spelt[one] for one in names if one in spelt]:
+            found.setdefault(meaning, named[0])
     if "image" not in found:
         problems.append(
             f"{name} has no column {image!r}, which names the picture of each row{meant(image, list(columns))}; "
@@ -308,8 +323,10 @@ def studies(
 ) -> list[Study]:
     """The rows of a table as studies, in the order in which these first occur.
 
-    A row's name is its `id`, else what its image cell says, so that neither growth nor reordering changes it. Where
-    a table has a `text` but no `report`, the text is taken as the report: by its headings, where it has any. A row
+    A row's name is its `id`, else what its image cell says, so that neither growth nor reordering changes it. Rows
+    without a study that name one file are one study, as several captions of a picture are. Where
+    a table has a `text` but no `report`, the text is taken as the report: by its headings, where it has findings or an
+    impression, else whole. A row
     whose `id` was there before is flagged `duplicate_id`, for cleaning to judge.
 
     Args:
@@ -329,11 +346,14 @@ def studies(
         values = {meaning: own(meaning, told[meaning]) for meaning in PER_IMAGE if meaning in told}
         if "text" in columns and "report" not in columns:
             values["report"] = values.pop("text")
+            values["text"] = reports.caption(values["report"] or "")
         values["split"] = values.get("split") or split
         flags = [*((told["flags"] if "flags" in columns else None) or ()), *(["duplicate_id"] if doubled else ())]
         values["flags"] = flags or None
         values |= {extra_name: column[number] for extra_name, column in extra.items()}
         patient, study = key(told.get("patient_id")), key(told.get("study_id"))
+        if not study and isinstance(told["image"], str) and path and not embedded.is_row(path):
+            study = prefix + told["image"].strip()
         place = (values.get("site"), patient, study) if study else name
         one = found.setdefault(
             place,
@@ -397,12 +417,14 @@ def _decode(path: Path, encoding: str) -> str:
         content = path.read_bytes()
     except OSError as error:
         raise CannotDo(f"{path} cannot be read: {error.strerror or error}") from None
+    if encoding.lower().replace("-", "") == "utf8":
+        encoding = "utf-16" if content.startswith(_UTF_16) else "utf-8-sig"
     try:
-        return content.decode("utf-8-sig" if encoding.lower().replace("-", "") == "utf8" else encoding)
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         raise CannotDo(
-            f"{path} is not {encoding}: line {line} has the byte 0x{content[error.start]:02x}; "
+            f"{path} is not {encoding.removesuffix('-sig')}: line {line} has the byte 0x{content[error.start]:02x}; "
             "save it as UTF-8, or name its encoding, say encoding=latin-1"
         ) from None
     except LookupError:
@@ -413,6 +435,13 @@ def _read_csv(path: Path, text: str, delimiter: str) -> Table:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     header = [name.strip() for name in next(reader, [])]
     _check_header(path, header)
+    others = [mark for mark in _SEPARATORS if len(header) == 1 and mark in header[0]]
+    if others:
+        say = "call it .tsv" if others[0] == "\t" else f"say separator='{others[0]}', in quotes"
+        raise WrongUse(
+            f"{path} looks as if {others[0]!r} separates its columns, not {delimiter!r}: its first line is "
+            f"{header[0]!r}; {say}, or save it with {delimiter!r}"
+        )
     table = Table(path, header, [], [])
     while True:
         line = reader.line_num + 1

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mmssl.data import images
+from mmssl.data import images, reports
 from mmssl.prepare.decode import Frame, Spool
 from mmssl.prepare.plan import Entry
 from mmssl.prepare.settings import Cleaning
@@ -18,8 +18,9 @@ from mmssl.prepare.settings import Cleaning
 REASONS: dict[str, str] = {
     "blank": "all pixels have nearly the same value",
     "too_small": "a side has too few pixels",
-    "duplicate": "the same pixels as another picture of the same patient",
-    "near_duplicate": "nearly the same picture as one of another study of the same patient",
+    "duplicate": "the same pixels as another picture of the same patient, and no other text",
+    "near_duplicate": "nearly the same picture as one of another study of the same patient, and no other text",
+    "duplicate_other_text": "the same pixels as a picture that was given to another split, with another text",
     "duplicate_id": "a row whose id was there before",
     "bad_row": "a line that is no row of the table",
     "decoder_crashed": "the decoder crashed or did not come to an end",
@@ -28,13 +29,17 @@ REASONS: dict[str, str] = {
 
 FLAGS: dict[str, str] = {
     "text_missing": "no text to train on",
+    "text_only_other_sections": "a report without findings and impression; what it has is in `report`",
     "text_placeholder": "the text was a placeholder and is not trained on; it is in `report`",
     "report_ambiguous": "several different reports have this study's key, or several patients; none was taken",
     "patient_missing": "the source names no patient; the study is its own patient, in train only",
     "duplicate_id": "the row's id was there before; it was given to evaluation, or nothing is cleaned",
     "not_in_metadata": "an image that the folder's table does not list",
     "duplicate": "the same pixels as a picture of another patient, or a row that was given to evaluation",
-    "near_duplicate": "nearly the same picture as one of another patient, or a row that was given to evaluation",
+    "near_duplicate": "nearly the same picture as one of another patient, or of another study with another text, or a "
+    "row that was given to evaluation",
+    "duplicate_other_text": "the same pixels as another picture of the same patient, with another text; a row of that "
+    "picture's study unless the source names its own",
     "blank": "all pixels have nearly the same value, in a row that was given to evaluation",
     "too_small": "a side has too few pixels, in a row that was given to evaluation",
 }
@@ -52,6 +57,8 @@ class Verdict(NamedTuple):
     flags: tuple[str, ...]
     detail: str | None = None
     """The source id of the picture that it repeats."""
+    joins: int | None = None
+    """The entry of whose study it is, where that is not its own."""
 
 
 @dataclass
@@ -65,6 +72,7 @@ class _Case:
     reasons: list[str | None] = field(default_factory=list)
     details: dict[int, str] = field(default_factory=dict)
     flags: list[dict[str, None]] = field(default_factory=list)
+    joins: dict[int, int] = field(default_factory=dict)
 
     def drop(self, row: int, reason: str, like: int | None = None) -> None:
         """Out, or flagged where the row was given to evaluation; `like` is the row that it repeats."""
@@ -86,7 +94,14 @@ class _Case:
         return sorted(rows, key=lambda row: (not self.is_protected(row), self.name(row)))
 
     def name(self, row: int) -> tuple[str, int]:
-        return self.entry(row).source_id, self.frames[row].frame
+        """By the name in the source: one under a pseudonym would depend on the key."""
+        return self.entry(row).picture.source_id, self.frames[row].frame
+
+    def text(self, row: int) -> str:
+        """What is written of a picture, without what makes no difference; empty where that says nothing."""
+        entry = self.entry(row)
+        text = entry.report or "" if entry.text is None else entry.text
+        return "" if reports.is_placeholder(text) else reports.normalise(text)
 
     def entry(self, row: int) -> Entry:
         return self.entries[self.frames[row].entry]
@@ -105,7 +120,7 @@ def clean(entries: Sequence[Entry], spool: Spool, settings: Cleaning, *, patient
         if settings.near_duplicates:
             _near_duplicates(case, spool)
     return [
-        Verdict(reason, tuple(flags), case.details.get(row))
+        Verdict(reason, tuple(flags), case.details.get(row), case.joins.get(row))
         for row, (reason, flags) in enumerate(zip(case.reasons, case.flags, strict=True))
     ]
 
@@ -127,22 +142,47 @@ def _flat_or_small(case: _Case) -> None:
 
 
 def _duplicates(case: _Case) -> None:
-    """Equal pixels: of one patient, only the first stays; of two, both stay and say so.
+    """Equal pixels: of one patient, only the first of each text stays; of two, all stay and say so.
 
-    Where a source knows no patients, equal pictures are taken for one picture.
+    Where a source knows no patients, equal pictures are taken for one picture of one study, in one split.
     """
     seen: defaultdict[str | None, list[int]] = defaultdict(list)
     for row in case.alive():
         alike = seen[case.frames[row].pixel_hash]
         person = case.entry(row).person
         same = [other for other in alike if not case.patients_known or case.entry(other).person == person]
-        if same:
+        if same and case.text(row) in {"", *map(case.text, same)}:
             case.drop(row, "duplicate", like=same[0])
+        elif same:
+            _other_text(case, row, same[0])
         elif alike:
             for one in (row, *alike):
                 case.flags[one]["duplicate"] = None
         if case.reasons[row] is None:
             alike.append(row)
+
+
+def _other_text(case: _Case, row: int, first: int) -> None:
+    """A picture that is there already, with a text that is not: its row stays, in the split of the other."""
+    one, other = case.entry(row), case.entry(first)
+    if one.person != other.person and one.split != other.split and (one.given or other.given):
+        case.drop(row, "duplicate_other_text", like=first)
+        return
+    case.flags[row]["duplicate_other_text"] = None
+    if one.person != other.person or "StudyInstanceUID" not in one.keys:  # no study of its own that a source names
+        case.joins[row] = case.frames[first].entry
+
+
+def gathered(entries: Sequence[Entry], spool: Spool, verdicts: Sequence[Verdict]) -> list[Entry]:
+    """The entries, those whose picture is another's in the study, the split and the person of that one."""
+    found = list(entries)
+    for frame, verdict in zip(spool.frames, verdicts, strict=True):
+        if verdict.joins is not None:
+            first = entries[verdict.joins]
+            found[frame.entry] = found[frame.entry]._replace(
+                study_id=first.study_id, patient_id=first.patient_id, person=first.person, split=first.split
+            )
+    return found
 
 
 def _near_duplicates(case: _Case, spool: Spool) -> None:
@@ -164,7 +204,7 @@ def _near_duplicates(case: _Case, spool: Spool) -> None:
             continue
         if float(small(one) @ small(other)) < case.settings.correlation:
             continue
-        if a.person == b.person:
+        if a.person == b.person and case.text(other) in ("", case.text(one)):
             case.drop(other, "near_duplicate", like=one)
         else:
             case.flags[one]["near_duplicate"] = case.flags[other]["near_duplicate"] = None

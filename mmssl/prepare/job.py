@@ -2,10 +2,10 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,19 +17,10 @@ import mmssl
 from mmssl import console, files, plugins
 from mmssl.data import store as stores
 from mmssl.errors import CannotDo, WrongUse, many, meant
-from mmssl.prepare import clean, decode, join, plan, preview, write
+from mmssl.prepare import clean, decode, join, plan, preview, summary, write
 from mmssl.prepare import settings as prepare_settings
 from mmssl.prepare.settings import Prepare
 from mmssl.types import Study
-
-TEXTS = {
-    "given": "as the source gives it",
-    "sections": "from sections of the report, by headings",
-    "whole": "from the whole report, without headings",
-    "no_section": "missing: headings, but none that is wanted",
-    "empty": "missing: no report",
-}
-"""How a text to train on was found, as `text` of the manifest counts it, in words."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +78,8 @@ def prepare(
         if store.is_dir() and any(store.iterdir()):
             return _already(store, origin, settings, keyed=keyed)
         names = plan.names(settings, store, keyed=keyed)
-        return _make(reader, store, settings, names, tables, origin, decoded=[told, settings.source, settings.columns])
+        decoded = [told, settings.source, settings.columns, settings.encoding, settings.separator]
+        return _make(reader, store, settings, names, tables, origin, decoded=decoded)
 
 
 def _make(
@@ -117,23 +109,43 @@ def _make(
     with _spool(store, [*decoded, settings.short_side, decode.CHUNK, mmssl.__version__]) as spool_folder:
         spool = decode.decode(reader, pictures, spool_folder, short_side=settings.short_side, workers=settings.workers)
         verdicts = clean.clean(entries, spool, settings.clean, patients_known=patients_known)
+        entries = clean.gathered(entries, spool, verdicts)
         sections, is_cleaned = settings.text.sections, settings.clean.enabled and settings.clean.text
         with files.whole_folder(store) as folder:
-            written = write.write(folder, write.Content(entries, spool, verdicts, sections, is_cleaned))
+            content = write.Content(
+                entries,
+                spool,
+                verdicts,
+                sections,
+                is_cleaned,
+                names_paths=names.key is None,
+                has_root="root" in plugins.options(type(reader)),
+            )
+            written = write.write(folder, content)
             manifest = write.manifest(
                 written,
                 source=origin,
                 ids="given" if names.key is None else "keyed",
                 key_id=names.key_id,
                 patients_known=patients_known,
-                remarks=_remarks(written, settings, patients_known, half_known=half_known, dropped=dropped),
+                remarks=summary.remarks(
+                    written,
+                    settings,
+                    patients_known,
+                    half_known=half_known,
+                    from_train=len({entry.patient_id for entry in entries if entry.from_train}),
+                    dropped=dropped,
+                    table_columns=reader.table_columns,
+                    is_dicom=reader.keyed_ids,
+                ),
                 **joined,
             )
             files.write_json(folder / "manifest.json", manifest)
             preview.write(folder, title=store.name)
             if names.key is not None:
+                names.keep()
                 _keep_paths(store, entries)
-    _show(store, manifest)
+    summary.show(store, manifest, write.examples(content))
     return Summary(store, manifest["counts"]["rows"], manifest["counts"])
 
 
@@ -171,8 +183,9 @@ def _source_options(part: type, layout: str, settings: Prepare) -> dict[str, Any
     given = dict(settings.source)
     if settings.columns:
         given["columns"] = settings.columns
-    if settings.encoding is not None and "encoding" in known:
-        given["encoding"] = settings.encoding
+    for name, value in (("encoding", settings.encoding), ("separator", settings.separator)):
+        if value is not None and name in known:
+            given[name] = value
     problems, checked = [], {}
     for name, value in given.items():
         if name not in known:
@@ -213,12 +226,13 @@ def _already(store: Path, origin: dict[str, Any], settings: Prepare, *, keyed: b
             f"{store} was made from another source, or from another state of this one; stores cannot grow yet: "
             "prepare into a new folder"
         )
-    if files.hash_json(made["options"]) != files.hash_json(origin["options"]):
-        different = [
-            f"{name}: {made['options'].get(name)!r} then, {value!r} now"
-            for name, value in origin["options"].items()
-            if files.hash_json(made["options"].get(name)) != files.hash_json(value)
-        ]
+    then, now = _leaves(made["options"]), _leaves(origin["options"])
+    different = [
+        f"{name}: {_said(then.get(name))} then, {_said(now.get(name))} now"
+        for name in dict.fromkeys((*then, *now))
+        if then.get(name) != now.get(name)
+    ]
+    if different:
         raise WrongUse(many(f"{store}, made with other settings; prepare into a new folder", different))
     if there["key_id"] != plan.names(settings, store, keyed=keyed, may_make=False).key_id:
         raise WrongUse(f"{store} was made with another key; prepare into a new folder")
@@ -227,6 +241,20 @@ def _already(store: Path, origin: dict[str, Any], settings: Prepare, *, keyed: b
         f"{store} is there already, made from this source in the same way: {counts['rows']} rows; nothing to do"
     )
     return Summary(store, counts["rows"], counts, skipped=True)
+
+
+def _leaves(options: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Settings by their whole names: {"clean.enabled": True}."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        inner = isinstance(value, Mapping)
+        found |= _leaves(value, f"{path}{name}.") if inner else {f"{path}{name}": value}
+    return found
+
+
+def _said(value: Any) -> str:
+    """A setting as it is written in key=value."""
+    return json.dumps(value, ensure_ascii=False) if value is not None else "not given"
 
 
 @contextlib.contextmanager
@@ -289,88 +317,15 @@ def _join(
     told: dict[str, dict[str, Any]] = {}
     for what, adds in (("reports", join.with_reports), ("labels", join.with_labels)):
         if what in tables:
-            encoding = settings.encoding or "utf-8"
-            studies, joined = adds(studies, tables[what], settings.join, encoding=encoding, origin=origin)
+            how = {"encoding": settings.encoding or "utf-8", "separator": settings.separator}
+            studies, joined = adds(studies, tables[what], settings.join, **how, origin=origin)
             told[what] = joined.counts(tables[what])
     return studies, told
 
 
-def _remarks(
-    written: Mapping[str, Any],
-    settings: Prepare,
-    patients_known: bool,
-    *,
-    half_known: int,
-    dropped: Sequence[str],
-) -> list[str]:
-    """What a user should know before hours of compute."""
-    found = []
-    counts, splits = written["counts"], written["splits"]
-    if not patients_known:
-        found.append("the source names no patients: splits are by study or row, so patients may cross splits")
-    if counts["patient_missing"]:
-        found.append(f"{counts['patient_missing']} inputs name no patient: each study is its own, in train only")
-    if half_known:
-        found.append(
-            f"{half_known} patient ids occur both with and without a site or issuer: they count as different patients, "
-            "in the same split unless one was given"
-        )
-    if dropped:
-        found.append(f"ids are pseudonyms, so columns with keys are not in the store: {', '.join(dropped)}")
-    empty = [split for split, told in splits.items() if not told["rows"]]
-    if empty and settings.split is None:
-        found.append(f"no row is in {' and '.join(empty)}; see splits.validation and splits.test")
-    if not written["text"]["rows_with_text"]:
-        found.append(
-            "no row has a text: objectives on images alone can learn from this store (columns.text=NAME names one)"
-        )
-    if settings.clean.enabled and settings.clean.evaluation == "drop":
-        found.append("clean.evaluation=drop: rows given to validation and test were dropped like others")
-    return found
-
-
 def _keep_paths(store: Path, entries: Sequence[plan.Entry]) -> None:
     """STORE.sources.private: which path and which keys a keyed source id stands for; never in the store."""
-    import json
-
     lines = (
         json.dumps({"source_id": e.source_id, "path": e.picture.source_id, "keys": e.keys}) + "\n" for e in entries
     )
     plan.write_private(plan.beside(store, "sources.private"), "".join(lines))
-
-
-def _show(store: Path, manifest: Mapping[str, Any]) -> None:
-    counts = manifest["counts"]
-    console.table(
-        "rows",
-        ["split", "rows", "patients"],
-        [
-            *([split, told["rows"], told["patients"]] for split, told in manifest["splits"].items()),
-            ["all", counts["rows"], counts["patients"]],
-        ],
-    )
-    reasons = Counter(counts["reasons"]).most_common()
-    told = [
-        ["inputs", counts["inputs"]],
-        ["  kept", counts["kept"]],
-        *([f"  rejected: {why}", number] for why, number in reasons),
-        ["rows with text", manifest["text"]["rows_with_text"]],
-        *([f"  text {TEXTS[how]}", number] for how, number in manifest["text"].items() if how in TEXTS),
-        *([f"rows flagged {flag}", number] for flag, number in manifest["flags"].items()),
-    ]
-    console.table("what became of the source", ["", "number"], told)
-    for what in ("reports", "labels"):
-        if what in manifest:
-            _show_join(what, manifest[what])
-    for remark in manifest["remarks"]:
-        console.say(f"note: {remark}")
-    console.say(f"{store} is there: {counts['rows']} rows; look at {store / 'preview.html'} before you train")
-
-
-def _show_join(what: str, told: Mapping[str, Any]) -> None:
-    sides = ("lines", "studies", "images")
-    states = dict.fromkeys(state for side in sides for state in told[side])
-    rows = [[state, *(told[side].get(state, 0) for side in sides)] for state in states]
-    console.table(f"{what} joined by {told['key']}", ["", f"lines of {told['file']}", *sides[1:]], rows)
-    for column, keys in told.get("disagree", {}).items():
-        console.say(f"{column} is left out for {keys} keys: lines with the same report disagree on it")

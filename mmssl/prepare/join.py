@@ -162,14 +162,20 @@ def _sides(
 
 
 def with_reports(
-    studies: list[Study], file: Path, settings: Join, *, encoding: str = "utf-8", origin: Origin = ANY
+    studies: list[Study],
+    file: Path,
+    settings: Join,
+    *,
+    encoding: str = "utf-8",
+    separator: str | None = None,
+    origin: Origin = ANY,
 ) -> tuple[list[Study], Joined]:
     """Studies with their reports, and with what the table says of them where the images say nothing.
 
     Raises:
         WrongUse: where the table has no reports, or its keys match nothing.
     """
-    table = tables.read(file, encoding=encoding)
+    table = tables.read(file, encoding=encoding, separator=separator)
     texts = _report_texts(table, settings)
     filling = {column: FILLED[column.lower()] for column in table.columns if column.lower() in FILLED}
     lines = [
@@ -191,7 +197,13 @@ def with_reports(
 
 
 def with_labels(
-    studies: list[Study], file: Path, settings: Join, *, encoding: str = "utf-8", origin: Origin = ANY
+    studies: list[Study],
+    file: Path,
+    settings: Join,
+    *,
+    encoding: str = "utf-8",
+    separator: str | None = None,
+    origin: Origin = ANY,
 ) -> tuple[list[Study], Joined]:
     """Studies with the columns of a table as label_NAME; for evaluation, no gradient ever depends on them.
 
@@ -200,7 +212,7 @@ def with_labels(
     Raises:
         WrongUse: where the table has no labels, or its keys match nothing.
     """
-    table = tables.read(file, encoding=encoding)
+    table = tables.read(file, encoding=encoding, separator=separator)
     own_keys = set(origin.keys().values())
     names = [column for column in table.columns if column and not tables.is_key(column) and column not in own_keys]
     if not names:
@@ -260,11 +272,16 @@ def _choose_key(
     table: tables.Table, studies: Sequence[Study], settings: Join, what: str, origin: Origin
 ) -> tuple[str, str]:
     """The key and its column: the one named, else the most particular one that matches anything."""
-    tried = _keys_there(table, [settings.key] if settings.key else MOST_PARTICULAR_FIRST, origin)
+    own = settings.reports if what == "reports" else settings.labels
+    named = own or settings.key
+    tried = _keys_there(table, [named] if named else MOST_PARTICULAR_FIRST, origin)
     if not tried:
+        said = f"join.{what if own else 'key'}={named}: " if named else ""
+        other = f"; join.{what}=KEY names one for {what} alone" if named and not own else ""
+        in_table = "; columns label_NAME of the source's own table are labels too" if what == "labels" else ""
         raise WrongUse(
-            f"{table.path} has no column {settings.key or ' or '.join([*tables.KEYS, *origin.keys().values()])} "
-            f"to join {what} by; {_there(table)}"
+            f"{said}{table.path} has no column {named or ' or '.join([*tables.KEYS, *origin.keys().values()])} "
+            f"to join {what} by; {_there(table)}{other}{in_table}"
         )
     said = []
     for name, column in tried:

@@ -31,6 +31,8 @@ class Entry(NamedTuple):
     split: splits.Split
     given: bool
     """Whether the split was given, not drawn."""
+    from_train: bool
+    """Whether it was given to train, and drawn for validation, which the source does not give."""
     report: str | None
     text: str | None
     columns: dict[str, Any]
@@ -46,6 +48,8 @@ class Names:
 
     key: bytes | None
     """The secret of the pseudonyms; None: ids stay as given."""
+    new: Path | None = None
+    """Where `keep` is to write the secret, which is in no file yet."""
 
     @property
     def key_id(self) -> str | None:
@@ -62,9 +66,25 @@ class Names:
             return value
         return hmac.new(self.key, f"{kind}\0{value}".encode(), hashlib.sha256).hexdigest()[:32]
 
+    def keep(self) -> None:
+        """Writes a secret that was just made, once there is a store that needs it.
+
+        Raises:
+            CannotDo: where there is one by now, or it cannot be written.
+        """
+        if self.new is None or self.key is None:
+            return
+        if self.new.exists():
+            raise CannotDo(f"{self.new} was made by another process meanwhile; run the same command again")
+        try:
+            write_private(self.new, self.key.decode() + "\n")
+        except OSError as error:
+            raise CannotDo(f"{self.new}: the key cannot be made: {error.strerror}") from None
+        console.say(f"made {self.new}, the secret of this store's pseudonyms: keep it, and never beside a shared copy")
+
 
 def names(settings: Prepare, store: Path, *, keyed: bool, may_make: bool = True) -> Names:
-    """Pseudonyms with the key that is given, or with STORE.key, which is made where it is missing.
+    """Pseudonyms with the key that is given, or with STORE.key; where that is missing, with one that `keep` writes.
 
     Args:
         settings: may name the key.
@@ -74,7 +94,7 @@ def names(settings: Prepare, store: Path, *, keyed: bool, may_make: bool = True)
 
     Raises:
         WrongUse: where the key that is named does not exist, or may not be made.
-        CannotDo: where it cannot be read or written.
+        CannotDo: where it cannot be read.
     """
     if not keyed:
         return Names(None)
@@ -88,12 +108,10 @@ def names(settings: Prepare, store: Path, *, keyed: bool, may_make: bool = True)
                 "prepare into a new folder"
             )
         if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_private(path, secrets.token_hex(32) + "\n")
-            console.say(f"made {path}, the secret of this store's pseudonyms: keep it, and never beside a shared copy")
+            return Names(secrets.token_hex(32).encode(), new=path)
         secret = path.read_bytes().strip()
     except OSError as error:
-        raise CannotDo(f"{path}: the key cannot be read or made: {error.strerror}") from None
+        raise CannotDo(f"{path}: the key cannot be read: {error.strerror}") from None
     if len(secret) < 16:
         raise WrongUse(f"{path}: a key has at least 16 bytes, this one {len(secret)}")
     return Names(secret)
@@ -189,7 +207,7 @@ def plan(
 
     A split is drawn by the PatientID alone, whoever gave it out: a patient whose site is missing on some rows is in
     one split, although these rows count as those of another patient. A split that is given for some rows of an id is
-    that of the others too.
+    that of the others too. Where all have a split and none is validation, those given to train are divided.
 
     Args:
         studies: as the source has them.
@@ -210,15 +228,21 @@ def plan(
     given = _given_splits(studies, people, patient_ids, settings)
     patients = [patient_of(study, ids_name_realm=ids_name_realm) for study in studies]
     given |= _shared_splits(people, patients, given)
+    divided = (
+        settings.split is None and "validation" not in complete_splits and _lacks_validation(studies, people, given)
+    )
     test = 0.0 if "test" in complete_splits else settings.splits.test
     validation = 0.0 if "validation" in complete_splits else settings.splits.validation
     entries = []
     for number, (study, person, patient) in enumerate(zip(studies, people, patients, strict=True)):
         missing = patients_known and patient is None
-        if person in given:
-            split = given[person]
-        else:
-            drawn_by = f"patient\0\0{patient.id}" if patient else person
+        drawn_by = f"patient\0\0{patient.id}" if patient else person
+        split = given.get(person)
+        from_train = divided and split == "train" and not missing
+        if from_train:
+            split = splits.split_of(drawn_by, validation=validation, test=0.0)
+            from_train = split == "validation"
+        elif split is None:
             split = "train" if missing else splits.split_of(drawn_by, validation=validation, test=test)
         for picture in study.pictures:
             columns = {name: value for name, value in study.columns.items() if value is not None}
@@ -236,7 +260,8 @@ def plan(
                     patient_id=patient_ids[number],
                     person=person,
                     split=split,
-                    given=person in given,
+                    given=person in given and not from_train,
+                    from_train=from_train,
                     report=study.report or columns.get("report"),
                     text=study.text or (None if study.report else columns.get("text")),
                     columns=columns,
@@ -298,8 +323,23 @@ def _given_splits(
         labels = {person: patient for person, patient, _ in told if person in torn}
         lines = [f"patient {labels[person]}: {' and '.join(sorted(torn[person]))}" for person in list(torn)[:20]]
         more = [f"and {len(torn) - 20} more"] if len(torn) > 20 else []
-        raise WrongUse(many("the splits that were given; a patient may be in one only", [*lines, *more]))
+        remedy = (
+            "give all rows of a patient one split in the source, or leave the cells of some empty: they follow the "
+            "others; split=NAME puts the whole source into one"
+        )
+        said = many("the splits that were given; a patient may be in one only", [*lines, *more])
+        raise WrongUse(f"{said}\n{remedy}")
     return dict(found)
+
+
+def _lacks_validation(studies: Sequence[Study], people: Sequence[str], given: Mapping[str, splits.Split]) -> bool:
+    """Whether everybody with a picture was given to train or test, and nobody to validation."""
+    seen = {
+        given.get(person)
+        for study, person in zip(studies, people, strict=True)
+        if any(picture.reason is None for picture in study.pictures)
+    }
+    return "train" in seen and seen <= {"train", "test"}
 
 
 def _shared_splits(

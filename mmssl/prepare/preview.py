@@ -1,40 +1,64 @@
 """`STORE/preview.html`: what training will see, at one glance before hours of compute."""
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from mmssl import files, page
+from mmssl.data import dicom
 from mmssl.data.store import Store
+from mmssl.prepare import clean, summary
 
 ROWS = 24
 SIDE = 256
+EXAMPLES = 3
+_REASONS = dicom.REASONS | clean.REASONS
 
 
 def write(folder: Path, *, title: str) -> None:
     """The page of a store whose other files are there."""
     store = Store(folder)
     cards = [
-        row | {"picture": page.thumbnail(store.image(row["row"]), side=SIDE)} for row in _choose(_rows(store), ROWS)
+        row | {"picture": page.thumbnail(store.image(row["row"]), side=SIDE), "tags": _tags(row)}
+        for row in _choose(_rows(store), ROWS)
     ]
+    examples: defaultdict[str, list[str]] = defaultdict(list)
+    for line in pq.read_table(folder / "rejected.parquet").to_pylist():
+        if len(examples[line["reason"]]) < EXAMPLES:
+            examples[line["reason"]].append(line["source_id"])
     told = store.manifest
     html = page.render(
         "preview.html",
         title=title,
         manifest=told,
         rows=cards,
-        splits=[[split, one["rows"], one["patients"]] for split, one in told["splits"].items()],
+        splits=[
+            [split, one["rows"], one["patients"] if told["patients_known"] else "-"]
+            for split, one in told["splits"].items()
+        ],
         inputs=[
-            ["kept", told["counts"]["kept"]],
-            *([f"rejected: {why}", n] for why, n in told["counts"]["reasons"].items()),
+            ["kept", told["counts"]["kept"], "", ""],
+            *(
+                [f"rejected: {why}", n, _REASONS.get(why, ""), ", ".join(examples[why])]
+                for why, n in told["counts"]["reasons"].items()
+            ),
         ],
         flags=[
-            *([f"text: {how}", n] for how, n in told["text"].items()),
+            *([name.strip(), n] for name, n in summary.texts(told)),
             *([f"flag: {flag}", n] for flag, n in told["flags"].items()),
         ],
     )
     with files.whole_file(folder / "preview.html") as part:
         part.write_text(html, encoding="utf-8")
+
+
+def _tags(row: Mapping[str, Any]) -> list[Any]:
+    """What is known of a row, and of what it is not known: `unknown` alone would not say."""
+    told = {name: row[name] for name in ("modality", "view", "sex", "age") if row[name]}
+    return [f"{name} unknown" if value == "unknown" else value for name, value in told.items()]
 
 
 def _rows(store: Store) -> list[dict[str, Any]]:

@@ -44,7 +44,11 @@ class Join:
     """How reports and labels find their images."""
 
     key: Key | None = None
-    """The key to use; else the most particular one that matches anything."""
+    """The key to use for reports and labels; else the most particular one that matches anything."""
+    reports: Key | None = None
+    """The key of the reports, where theirs is another ..."""
+    labels: Key | None = None
+    """... and of the labels."""
     text: str | None = None
     """The column with the report, where it is not called report or text."""
 
@@ -94,8 +98,14 @@ class Prepare:
     """Larger pictures are made smaller, to a short side of so many pixels."""
     encoding: str | None = None
     """Of all tables that are text; UTF-8 if left out."""
+    separator: str | None = None
+    """Between the cells of all .csv and .tsv; a comma or a tab if left out."""
     workers: Annotated[int, Ge(1)] | None = None
     """Processes that decode; one for each core if left out."""
+
+    def __post_init__(self) -> None:
+        if self.separator is not None and len(self.separator) != 1:
+            raise ValueError(f"separator={self.separator!r}: it is one character, say ;")
 
 
 SAME = ("workers", "key")

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -35,6 +36,10 @@ class Content:
     """Of a report, to train on."""
     is_cleaned: bool
     """Whether defects of texts are flagged, and placeholders emptied."""
+    names_paths: bool
+    """Whether files may be named: ids are no pseudonyms."""
+    has_root: bool
+    """Whether the source can be told where its paths begin."""
     text: Counter[str] = field(default_factory=Counter)
     """How the texts to train on were found."""
 
@@ -50,7 +55,7 @@ def write(folder: Path, content: Content) -> dict[str, Any]:
     """
     order = _order(content)
     if not any(order.values()):
-        raise CannotDo(f"no row is kept: {_reasons(content)}")
+        raise CannotDo(_no_row(content))
     schema = store.schema_with(_extra_types(content, order))
     shards: list[store.Shard] = []
     digest = hashlib.sha256()
@@ -164,14 +169,18 @@ def _text(content: Content, entry: Entry, flags: tuple[str, ...]) -> tuple[str |
         text, how = entry.text, "given"
     else:
         text, how = reports.training_text(entry.report or "", tuple(content.sections))
-    content.text[how] += 1
     flagged = "text_placeholder" in flags
     others = tuple(flag for flag in flags if flag != "text_placeholder")
+    if content.is_cleaned and text and (flagged or reports.is_placeholder(text)):
+        content.text["placeholder"] += 1
+        return None, (*others, "text_placeholder")
+    content.text[how] += 1
     if not content.is_cleaned:
         return text or None, others
-    if text and (flagged or reports.is_placeholder(text)):
-        return None, (*others, "text_placeholder")
-    return text or None, others if text else (*others, "text_missing")
+    if text:
+        return text, others
+    only_others = how == "no_section" and reports.sections(entry.report or "")
+    return None, (*others, "text_only_other_sections" if only_others else "text_missing")
 
 
 def _sections(report: str | None) -> list[dict[str, str]] | None:
@@ -252,7 +261,7 @@ def _write_accounts(folder: Path, content: Content, kept: Kept) -> dict[str, Any
                 "source_id": entry.source_id,
                 "frame": frame.frame,
                 "reason": verdict.reason,
-                "detail": verdict.detail,
+                "detail": verdict.detail or _looked_for(entry, content),
                 "split": entry.split,
             }
         )
@@ -279,9 +288,36 @@ def _write_accounts(folder: Path, content: Content, kept: Kept) -> dict[str, Any
     return counts
 
 
-def _reasons(content: Content) -> str:
+def _looked_for(entry: Entry, content: Content) -> str | None:
+    """The whole path of an input's file; None where it has none, or where ids are pseudonyms."""
+    path = entry.picture.path
+    return os.path.normpath(path.absolute()) if path and content.names_paths else None
+
+
+def examples(content: Content, number: int = 3) -> dict[str, str]:
+    """The first inputs that were rejected for each reason, in words: {reason: names}, the commonest reason first."""
+    found: defaultdict[str, dict[str, None]] = defaultdict(dict)
+    for frame, verdict in zip(content.spool.frames, content.verdicts, strict=True):
+        if verdict.reason is not None:
+            entry = content.entries[frame.entry]
+            like = f" (as {verdict.detail})" if verdict.detail else ""
+            found[verdict.reason][(_looked_for(entry, content) or entry.source_id) + like] = None
+    most_first = sorted(found, key=lambda reason: -len(found[reason]))
+    return {
+        reason: ", ".join([*[*found[reason]][:number], *(["..."] if len(found[reason]) > number else [])])
+        for reason in most_first
+    }
+
+
+def _no_row(content: Content) -> str:
     why = Counter(verdict.reason for verdict in content.verdicts)
-    return ", ".join(f"{count} {reason}" for reason, count in why.most_common()) or "the source has no images"
+    if not why:
+        return "no row is kept: the source has no images"
+    lines = [f"no row is kept: {', '.join(f'{count} {reason}' for reason, count in why.most_common())}"]
+    lines += [f"  {reason}: {names}" for reason, names in examples(content).items()]
+    if "missing" in why and content.has_root:
+        lines.append("are these the right places? source.root=FOLDER says where the paths of the table begin")
+    return "\n".join(lines)
 
 
 def manifest(written: Mapping[str, Any], **more: Any) -> dict[str, Any]:

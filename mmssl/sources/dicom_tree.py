@@ -41,6 +41,7 @@ class Source:
     keyed_ids = True
     complete_splits = ()
     patients_known = True
+    table_columns = ()
 
     def __init__(self, path: Path, *, max_frames: int | None = None) -> None:
         """Reads nothing yet.

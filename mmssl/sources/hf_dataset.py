@@ -68,6 +68,10 @@ class Source:
     def patients_known(self) -> bool:
         return "patient_id" in self.columns
 
+    @property
+    def table_columns(self) -> list[str]:
+        return embedded.schema(self.parts[0][0]).names
+
     def fingerprint(self) -> str:
         return files.hash_json([(file.relative_to(self.path), *tables.stamp(file)[1:]) for file, _ in self.parts])
 

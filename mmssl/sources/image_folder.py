@@ -27,15 +27,23 @@ class Source:
     keyed_ids = False
     complete_splits = ()
 
-    def __init__(self, path: Path, *, columns: dict[str, str] | None = None, encoding: str = "utf-8") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        columns: dict[str, str] | None = None,
+        encoding: str = "utf-8",
+        separator: str | None = None,
+    ) -> None:
         """Reads nothing yet.
 
         Args:
             path: of the folder.
             columns: {what a column means: how it is called here}, where the two differ.
             encoding: of metadata.csv and metadata.jsonl.
+            separator: between the cells of metadata.csv, where it is no comma.
         """
-        self.path, self.given, self.encoding = Path(path), columns or {}, encoding
+        self.path, self.given, self.encoding, self.separator = Path(path), columns or {}, encoding, separator
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -43,7 +51,7 @@ class Source:
 
     @functools.cached_property
     def tables(self) -> list[tuple[tables.Table, dict[str, str]]]:
-        read = [tables.read(file, encoding=self.encoding) for file in _metadata(self.path)]
+        read = [tables.read(file, encoding=self.encoding, separator=self.separator) for file in _metadata(self.path)]
         return [(one, tables.mapping(one.columns, self.given, image="file_name", name=str(one.path))) for one in read]
 
     @functools.cached_property
@@ -54,6 +62,10 @@ class Source:
     @property
     def patients_known(self) -> bool:
         return any("patient_id" in columns for _, columns in self.tables)
+
+    @property
+    def table_columns(self) -> list[str]:
+        return list(dict.fromkeys(column for table, _ in self.tables for column in table.columns))
 
     def fingerprint(self) -> str:
         told = [files.hash_file(table.path) for table, _ in self.tables]

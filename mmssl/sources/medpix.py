@@ -25,6 +25,7 @@ class Source:
     keyed_ids = False
     complete_splits = ("test",)
     patients_known = True
+    table_columns = ()
 
     def __init__(self, path: Path) -> None:
         self.path = Path(path)

@@ -20,7 +20,13 @@ class Source:
     complete_splits = ()
 
     def __init__(
-        self, path: Path, *, columns: dict[str, str] | None = None, encoding: str = "utf-8", root: Path | None = None
+        self,
+        path: Path,
+        *,
+        columns: dict[str, str] | None = None,
+        encoding: str = "utf-8",
+        separator: str | None = None,
+        root: Path | None = None,
     ) -> None:
         """Reads nothing yet.
 
@@ -28,11 +34,12 @@ class Source:
             path: of the table.
             columns: {what a column means: how it is called here}, where the two differ.
             encoding: of a text file.
+            separator: between the cells of a .csv or .tsv, where it is no comma or tab.
             root: where relative image paths start; the table's own folder if left out.
         """
         self.path = Path(path)
         self.root = self.path.parent if root is None else Path(root)
-        self.given, self.encoding = columns or {}, encoding
+        self.given, self.encoding, self.separator = columns or {}, encoding, separator
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -40,7 +47,7 @@ class Source:
 
     @functools.cached_property
     def table(self) -> tables.Table:
-        return tables.read(self.path, encoding=self.encoding)
+        return tables.read(self.path, encoding=self.encoding, separator=self.separator)
 
     @functools.cached_property
     def columns(self) -> dict[str, str]:
@@ -49,6 +56,10 @@ class Source:
     @property
     def patients_known(self) -> bool:
         return "patient_id" in self.columns
+
+    @property
+    def table_columns(self) -> list[str]:
+        return self.table.columns
 
     def fingerprint(self) -> str:
         """Changes with the table's bytes, and with the size or time of an image."""

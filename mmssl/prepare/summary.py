@@ -1,0 +1,148 @@
+"""What a user is told of a store that was just made: counts that add up, and what to know before hours of compute."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmssl import console
+from mmssl.prepare import plan
+from mmssl.prepare.settings import Prepare
+
+WITH_TEXT = {
+    "given": "as the source gives it",
+    "sections": "from sections of the report, by headings",
+    "whole": "the whole text, without headings",
+}
+WITHOUT_TEXT = {
+    "no_section": "a report with headings, none of them wanted",
+    "placeholder": "a placeholder",
+    "empty": "no text or report",
+}
+"""How rows came to their text or have none, as `text` of the manifest counts it, in words; each row is in one."""
+
+MOST_COLUMNS = 40
+"""Columns that a remark names at most."""
+
+CAPTIONS = (
+    "caption", "captions", "description", "findings", "impression", "reporttext", "radiologyreport", "sentence",
+    "sentences", "title", "comment", "raw", "abstract",
+)  # fmt: skip
+"""What a column with texts may be called (case, `_` and spaces apart), likeliest first."""
+
+
+def remarks(
+    written: Mapping[str, Any],
+    settings: Prepare,
+    patients_known: bool,
+    *,
+    half_known: int,
+    from_train: int,
+    dropped: Sequence[str],
+    table_columns: Sequence[str],
+    is_dicom: bool,
+) -> list[str]:
+    """What a user should know before hours of compute."""
+    found = []
+    counts, splits = written["counts"], written["splits"]
+    if not patients_known:
+        said = "the source names no patients: splits are by study or row, so patients may cross splits"
+        found.append(said + _which_column(table_columns, "patient_id", "if one of its columns names them, say"))
+    if counts["patient_missing"]:
+        found.append(f"{counts['patient_missing']} inputs name no patient: each study is its own, in train only")
+    if from_train:
+        found.append(
+            f"the source gives no validation split: {from_train} {'patients' if patients_known else 'studies'} that it "
+            "gives to train are in validation (splits.validation=0 leaves all in train)"
+        )
+    if several := written["flags"].get("duplicate_other_text"):
+        found.append(f"{several} rows have a picture that is there already, and another text: both are kept")
+    if half_known:
+        found.append(
+            f"{half_known} patient ids occur both with and without a site or issuer: they count as different patients, "
+            "in the same split unless one was given"
+        )
+    if dropped:
+        found.append(f"ids are pseudonyms, so columns with keys are not in the store: {', '.join(dropped)}")
+    empty = [split for split, told in splits.items() if not told["rows"]]
+    if empty and settings.split is None:
+        found.append(f"no row is in {' and '.join(empty)}; see splits.validation and splits.test")
+    if not written["text"]["rows_with_text"]:
+        where = _where_texts_are(table_columns, is_dicom=is_dicom)
+        found.append(f"no row has a text: objectives on images alone can learn from this store{where}")
+    if settings.clean.enabled and settings.clean.evaluation == "drop":
+        found.append("clean.evaluation=drop: rows given to validation and test were dropped like others")
+    return found
+
+
+def _which_column(columns: Sequence[str], meaning: str, words: str, likely: str = "NAME") -> str:
+    """What to say where a column could have the meaning that none has."""
+    there = [*columns[:MOST_COLUMNS], *(["..."] if len(columns) > MOST_COLUMNS else [])]
+    return f"; {words} columns.{meaning}={likely} (there are {', '.join(there)})" if columns else ""
+
+
+def _where_texts_are(columns: Sequence[str], *, is_dicom: bool) -> str:
+    """How a source of this kind comes to its texts."""
+    if is_dicom:
+        return "; texts come from a table of reports: --reports FILE"
+    if not columns:
+        return "; a table metadata.csv beside the images, with the columns file_name and text, brings texts"
+    plain = {re.sub(r"[\s_-]", "", column).lower(): column for column in reversed(columns)}
+    likely = next((plain[name] for name in CAPTIONS if name in plain), "NAME")
+    return _which_column(columns, "text", "if one of its columns has them, say", likely)
+
+
+def show(store: Path, manifest: Mapping[str, Any], rejected: Mapping[str, str]) -> None:
+    counts, known = manifest["counts"], manifest["patients_known"]
+    console.table(
+        "rows",
+        ["split", "rows", "patients"],
+        [
+            *([split, told["rows"], told["patients"] if known else None] for split, told in manifest["splits"].items()),
+            ["all", counts["rows"], counts["patients"] if known else None],
+        ],
+    )
+    reasons = Counter(counts["reasons"]).most_common()
+    told = [
+        ["inputs", counts["inputs"]],
+        ["  kept", counts["kept"]],
+        *([f"  rejected: {why}", number] for why, number in reasons),
+        ["rows", counts["rows"]],
+        *texts(manifest),
+        *([f"rows flagged {flag}", number] for flag, number in manifest["flags"].items()),
+    ]
+    console.table("what became of the source", ["", "number"], told)
+    for why, names in rejected.items():
+        console.say(f"rejected as {why}: {names}")
+    if rejected:
+        private = "" if manifest["ids"] == "given" else f"; {plan.beside(store, 'sources.private')} has their files"
+        console.say(f"all that was rejected is in {store / 'rejected.parquet'}{private}")
+    for what in ("reports", "labels"):
+        if what in manifest:
+            _show_join(what, manifest[what])
+    for remark in manifest["remarks"]:
+        console.say(f"note: {remark}")
+    console.say(f"{store} is there: {counts['rows']} rows; look at {store / 'preview.html'} before you train")
+
+
+def texts(manifest: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Rows with and without a text, and how these came about, so that the numbers add up."""
+    told, rows = manifest["text"], manifest["counts"]["rows"]
+    found = []
+    for title, number, kinds in (
+        ("  with text", told["rows_with_text"], WITH_TEXT),
+        ("  without text", rows - told["rows_with_text"], WITHOUT_TEXT),
+    ):
+        found.append((title, number))
+        found += [(f"    {words}", told[how]) for how, words in kinds.items() if how in told]
+    return found
+
+
+def _show_join(what: str, told: Mapping[str, Any]) -> None:
+    sides = ("lines", "studies", "images")
+    states = dict.fromkeys(state for side in sides for state in told[side])
+    rows = [[state, *(told[side].get(state, 0) for side in sides)] for state in states]
+    console.table(f"{what} joined by {told['key']}", ["", f"lines of {told['file']}", *sides[1:]], rows)
+    for column, keys in told.get("disagree", {}).items():
+        console.say(f"{column} is left out for {keys} keys: lines with the same report disagree on it")

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 from torch.utils.data import DataLoader, Dataset
 
 from mmssl.data import images, reports
@@ -135,8 +137,9 @@ class Samples(Dataset):  # type: ignore[type-arg]
 
     def open(self, place: int) -> Image.Image:
         """The row's picture in 8 bits; a JPEG is decoded no larger than needed."""
-        content = io.BytesIO(self.rows.store.image_bytes(int(self.rows.row[place])))
-        image = Image.open(content, formats=("JPEG", "PNG"))  # all that a store holds
+        content = self.rows.store.image_bytes(int(self.rows.row[place]))
+        kind = JpegImageFile if content.startswith(b"\xff\xd8") else PngImageFile  # all that a store holds
+        image: Image.Image = kind(io.BytesIO(content))
         mode = "L" if self.reading.channels == 1 else "RGB"
         if image.format == "JPEG":
             side = math.ceil(self.reading.size / self.reading.crop)

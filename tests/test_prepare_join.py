@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mmssl.data import tables
+from mmssl.data import table_rows, tables
 from mmssl.errors import WrongUse
 from mmssl.prepare import join
 from mmssl.prepare.settings import Join
@@ -195,7 +195,7 @@ def test_a_table_fills_what_the_images_leave_open_and_nothing_else(tmp_path):
     columns = joined(tmp_path, [known], rows)[2][0].columns
     assert columns["sex"] == "F"
     assert columns["age"] == 61
-    assert columns["study_datetime"] == tables.own("study_datetime", "2024-02-03")
+    assert columns["study_datetime"] == table_rows.own("study_datetime", "2024-02-03")
     assert "Doe" not in columns.values()
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from mmssl.data import tables
+from mmssl.data import table_rows, tables
 from mmssl.errors import CannotDo, WrongUse
 from tests.preparing import write_jsonl
 
@@ -76,22 +76,22 @@ def test_what_is_no_table(tmp_path):
 
 def test_which_column_means_what():
     columns = ["image", "caption", "sex", "text"]
-    assert tables.mapping(columns, {"text": "caption"}) == {"image": "image", "sex": "sex", "text": "caption"}
-    assert tables.mapping(["file_name", "image"], {}, image="file_name")["image"] == "file_name"
+    assert table_rows.mapping(columns, {"text": "caption"}) == {"image": "image", "sex": "sex", "text": "caption"}
+    assert table_rows.mapping(["file_name", "image"], {}, image="file_name")["image"] == "file_name"
 
 
 @pytest.mark.parametrize("name", ["PatientID", "Patient ID", "subject_id", "SubjectID"])
 def test_patients_and_studies_are_known_by_the_names_that_others_give_them(name):
     columns = ["image", "AccessionNumber", name, "Study_Instance_UID"]
-    assert tables.mapping(columns, {}) == {"image": "image", "patient_id": name, "study_id": "Study_Instance_UID"}
-    assert tables.mapping(columns[:2], {}) == {"image": "image", "study_id": "AccessionNumber"}
-    own = tables.mapping([*columns, "patient_id", "who"], {"study_id": "who"})
+    assert table_rows.mapping(columns, {}) == {"image": "image", "patient_id": name, "study_id": "Study_Instance_UID"}
+    assert table_rows.mapping(columns[:2], {}) == {"image": "image", "study_id": "AccessionNumber"}
+    own = table_rows.mapping([*columns, "patient_id", "who"], {"study_id": "who"})
     assert (own["patient_id"], own["study_id"]) == ("patient_id", "who")
 
 
 def test_every_mistake_of_a_mapping_is_said_at_once():
     with pytest.raises(WrongUse) as said:
-        tables.mapping(["img", "caption"], {"txt": "caption", "report": "captoin"}, name="t.csv")
+        table_rows.mapping(["img", "caption"], {"txt": "caption", "report": "captoin"}, name="t.csv")
     message = str(said.value)
     assert "columns.txt=caption: txt is nothing that a column can be, did you mean 'text'?" in message
     assert "columns.report=captoin: t.csv has no column 'captoin', did you mean 'caption'?" in message
@@ -111,17 +111,17 @@ def test_cells_of_our_own_columns():
         "": None,
         "nan": None,
     }
-    assert {age: tables.own("age", age) for age in ages} == ages
-    assert [tables.own("sex", sex) for sex in ("male", "F", "Other", "N/A", "unknown")] == [
+    assert {age: table_rows.own("age", age) for age in ages} == ages
+    assert [table_rows.own("sex", sex) for sex in ("male", "F", "Other", "N/A", "unknown")] == [
         "M",
         "F",
         "Other",
         None,
         None,
     ]
-    assert str(tables.own("study_datetime", "2024/03/01 10:20")) == "2024-03-01 10:20:00"
-    assert tables.own("study_datetime", "yesterday") is None
-    assert tables.own("split", "Dev") == "validation"
+    assert str(table_rows.own("study_datetime", "2024/03/01 10:20")) == "2024-03-01 10:20:00"
+    assert table_rows.own("study_datetime", "yesterday") is None
+    assert table_rows.own("split", "Dev") == "validation"
 
 
 def test_a_column_has_one_type():
@@ -156,7 +156,9 @@ def test_rows_are_studies_by_site_patient_and_study(tmp_path):
         {"image": "d", "site": "N", "patient_id": "1"},
     ]
     read = tables.read(write_jsonl(tmp_path / "t.jsonl", rows))
-    found = tables.studies(read, tables.mapping(read.columns, {}), lambda number, image: (tmp_path / image, None))
+    found = table_rows.studies(
+        read, table_rows.mapping(read.columns, {}), lambda number, image: (tmp_path / image, None)
+    )
     assert [[picture.source_id for picture in study.pictures] for study in found] == [["a", "c"], ["b"], ["d"]]
     assert [study.study_id for study in found] == ["7", "7", "d"]
 
@@ -174,7 +176,7 @@ def test_names_of_rows_are_unique_and_doubled_ids_are_flagged(tmp_path):
         {"image": ""},
     ]
     read = tables.read(write_jsonl(tmp_path / "t.jsonl", rows))
-    found = tables.studies(read, tables.mapping(read.columns, {}), lambda number, image: (None, None))
+    found = table_rows.studies(read, table_rows.mapping(read.columns, {}), lambda number, image: (None, None))
     told = {picture.source_id: picture.columns.get("flags") for study in found for picture in study.pictures}
     again = ["duplicate_id"]
     assert told == {

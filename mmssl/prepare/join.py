@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from mmssl.data import tables
+from mmssl.data import table_rows, tables
 from mmssl.errors import WrongUse, meant
 from mmssl.prepare import plan
 from mmssl.prepare.settings import Join
@@ -179,7 +179,7 @@ def with_reports(
     texts = _report_texts(table, settings)
     filling = {column: FILLED[column.lower()] for column in table.columns if column.lower() in FILLED}
     lines = [
-        {"report": text, **{to: tables.own(to, row.get(column)) for column, to in filling.items()}} if text else {}
+        {"report": text, **{to: table_rows.own(to, row.get(column)) for column, to in filling.items()}} if text else {}
         for row, text in zip(table.rows, texts, strict=True)
     ]
     told = join(table, lines, studies, settings, "reports", origin)

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 import mmssl
 from mmssl import console, files
-from mmssl.data import images, reports, store, tables
+from mmssl.data import images, reports, store, table_rows
 from mmssl.data.splits import Split
 from mmssl.errors import CannotDo
 from mmssl.prepare.clean import Verdict
@@ -142,7 +142,7 @@ def _rows(content: Content, places: Sequence[int], schema: pa.Schema) -> Iterato
         columns = entry.columns | {name: value for name, value in frame.columns.items() if value is not None}
         name = row_id(entry.source_id, frame.frame)
         text, flags = _text(content, entry, verdict.flags)
-        row: dict[str, Any] = {name: columns.get(name) for name in tables.PER_IMAGE} | {
+        row: dict[str, Any] = {name: columns.get(name) for name in table_rows.PER_IMAGE} | {
             "id": name,
             "image": {"bytes": content.spool.bytes(place), "path": f"{name}.{ENDINGS[frame.format or 'JPEG']}"},
             "text": text,
@@ -158,7 +158,7 @@ def _rows(content: Content, places: Sequence[int], schema: pa.Schema) -> Iterato
             "height": frame.height,
             "pixel_hash": frame.pixel_hash,
             "phash": frame.phash,
-            "study_datetime": tables.own("study_datetime", columns.get("study_datetime")),
+            "study_datetime": table_rows.own("study_datetime", columns.get("study_datetime")),
         }
         yield row | {one: _fit(columns.get(one), schema.field(one).type) for one in extra}
 

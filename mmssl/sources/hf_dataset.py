@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmssl import files
-from mmssl.data import embedded, images, splits, tables
+from mmssl.data import embedded, images, splits, table_rows, tables
 from mmssl.errors import CannotDo, WrongUse
 from mmssl.types import Picture, Study
 
@@ -62,7 +62,7 @@ class Source:
         ]
         if "image" not in given and "image" not in names and len(holding) == 1:
             given["image"] = holding[0]
-        return tables.mapping(names, given, name=str(self.path))
+        return table_rows.mapping(names, given, name=str(self.path))
 
     @property
     def patients_known(self) -> bool:
@@ -85,7 +85,7 @@ class Source:
                 return embedded.row(file, number), None
 
             prefix = f"{file.relative_to(self.path).as_posix()}:"
-            yield from tables.studies(table, self.columns, picture, split=split, prefix=prefix)
+            yield from table_rows.studies(table, self.columns, picture, split=split, prefix=prefix)
 
     def decode(self, picture: Picture) -> list[tuple["Image.Image", dict[str, Any]]]:
         """The one picture of a row.

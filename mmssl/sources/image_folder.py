@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmssl import files
-from mmssl.data import images, splits, tables
+from mmssl.data import images, splits, table_rows, tables
 from mmssl.types import Picture, Study
 
 if TYPE_CHECKING:
@@ -52,7 +52,9 @@ class Source:
     @functools.cached_property
     def tables(self) -> list[tuple[tables.Table, dict[str, str]]]:
         read = [tables.read(file, encoding=self.encoding, separator=self.separator) for file in _metadata(self.path)]
-        return [(one, tables.mapping(one.columns, self.given, image="file_name", name=str(one.path))) for one in read]
+        return [
+            (one, table_rows.mapping(one.columns, self.given, image="file_name", name=str(one.path))) for one in read
+        ]
 
     @functools.cached_property
     def files(self) -> list[Path]:
@@ -85,7 +87,7 @@ class Source:
                 return folder / name, None
 
             split = self._split(folder / "x") if prefix else None
-            yield from tables.studies(table, columns, picture, split=split, prefix=prefix)
+            yield from table_rows.studies(table, columns, picture, split=split, prefix=prefix)
         for path in self.files:
             if path not in listed:
                 yield self._unlisted(path)

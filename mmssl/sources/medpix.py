@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmssl import files
-from mmssl.data import images, reports, tables
+from mmssl.data import images, reports, table_rows, tables
 from mmssl.errors import WrongUse
 from mmssl.types import Picture, Study
 
@@ -54,7 +54,7 @@ class Source:
         table.columns.remove("split")
         table.bad.extend(self.table.bad)
         more = {name: name for name in ("text", "report", "split", "flags")}
-        yield from tables.studies(table, columns | more, self._picture)
+        yield from table_rows.studies(table, columns | more, self._picture)
 
     def decode(self, picture: Picture) -> list[tuple["Image.Image", dict[str, Any]]]:
         """The one picture of a row.

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmssl import files
-from mmssl.data import embedded, images, tables
+from mmssl.data import embedded, images, table_rows, tables
 from mmssl.types import Picture, Study
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Source:
 
     @functools.cached_property
     def columns(self) -> dict[str, str]:
-        return tables.mapping(self.table.columns, self.given, name=str(self.path))
+        return table_rows.mapping(self.table.columns, self.given, name=str(self.path))
 
     @property
     def patients_known(self) -> bool:
@@ -72,7 +72,7 @@ class Source:
         cells = self._cells()
         for row, image in zip(self.table.rows, cells, strict=True):
             row[self.columns["image"]] = image
-        yield from tables.studies(self.table, self.columns, self._picture)
+        yield from table_rows.studies(self.table, self.columns, self._picture)
 
     def decode(self, picture: Picture) -> list[tuple["Image.Image", dict[str, Any]]]:
         """The one picture of a row.

@@ -54,6 +54,18 @@ def test_a_check_holds_at_its_floor_and_not_below():
     assert not demo.check("x", float("nan"), 0.9).held
 
 
+def test_the_same_seed_makes_the_same_store(tmp_path, monkeypatch):
+    """Pseudonyms are keys of all randomness that follows, so they must not come from a key drawn anew."""
+    monkeypatch.setattr(demo, "PATIENTS", 8)
+    hashes = []
+    for name, seed in (("a", 5), ("b", 5), ("c", 6)):
+        (tmp_path / name).mkdir()
+        demo.make_store(tmp_path / name, seed)
+        hashes.append(Store(tmp_path / name / "store").content_hash)
+        assert (tmp_path / name / "store.key").stat().st_mode & 0o777 == 0o600
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
 def test_a_folder_that_holds_something_else_is_not_written_into(tmp_path):
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(WrongUse, match="is not empty and holds no demo"):

@@ -3,6 +3,7 @@
 It calls what a user calls, in that order, and then checks what came out against floors.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -40,8 +41,7 @@ def demo(out: Path | str, *, seed: int = 0) -> Path:
         CannotDo: where a floor does not hold (all is written before that), or a step fails.
         WrongUse: where `out` holds the demo of another seed.
     """
-    from mmssl.phantoms import hospital, wording
-    from mmssl.prepare.job import prepare
+    from mmssl.phantoms import wording
     from mmssl.retrieval import retrieve
     from mmssl.search.index import index
     from mmssl.train import pretrain
@@ -49,22 +49,9 @@ def demo(out: Path | str, *, seed: int = 0) -> Path:
 
     out = Path(out)
     begin(out, seed)
-    console.say(f"1/6 phantom: a hospital of {PATIENTS} patients that do not exist")
-    if not (out / "hospital").exists():
-        with console.progress("phantoms", PATIENTS, "patients") as advance:
-            made = hospital.write(out / "hospital", seed=seed, n=PATIENTS, progress=lambda done, total: advance(1))
-        console.table("hospital", ["what", "count"], list(made._asdict().items()))
+    make_store(out, seed)
     prompts = out / "prompts.yaml"
     prompts.write_text(yaml.safe_dump(wording.PROMPTS, sort_keys=False), encoding="utf-8")
-
-    console.say("2/6 prepare: from DICOM files and reports to a store")
-    prepare(
-        out / "hospital" / "dicom",
-        out / "store",
-        reports=out / "hospital" / "reports.csv",
-        labels=out / "hospital" / "truth.csv",
-        overrides=list(PREPARE),
-    )
     console.say("3/6 pretrain: image and text encoders, from pairs alone")
     settings = (f"data.path={out / 'store'}", f"run={out / 'run'}", f"seed={seed}")
     checkpoint = pretrain(CONFIG, *settings, resume=True)
@@ -107,6 +94,32 @@ def demo(out: Path | str, *, seed: int = 0) -> Path:
         said = ", ".join(f"{one.name} is {one.value:.3f}, its floor {one.floor:.3f}" for one in broken)
         raise CannotDo(f"the demo ran through, and not every floor held: {said}; see {page}")
     return page
+
+
+def make_store(out: Path, seed: int) -> None:
+    """OUT/hospital and OUT/store. The key of the pseudonyms follows from the seed: these patients do not exist, and
+    the same seed is to give the same numbers.
+    """
+    from mmssl.phantoms import hospital
+    from mmssl.prepare import plan
+    from mmssl.prepare.job import prepare
+
+    console.say(f"1/6 phantom: a hospital of {PATIENTS} patients that do not exist")
+    if not (out / "hospital").exists():
+        with console.progress("phantoms", PATIENTS, "patients") as advance:
+            made = hospital.write(out / "hospital", seed=seed, n=PATIENTS, progress=lambda done, total: advance(1))
+        console.table("hospital", ["what", "count"], list(made._asdict().items()))
+    console.say("2/6 prepare: from DICOM files and reports to a store")
+    key = out / "store.key"
+    if not key.exists():
+        plan.write_private(key, hashlib.sha256(f"mmssl demo {seed}".encode()).hexdigest() + "\n")
+    prepare(
+        out / "hospital" / "dicom",
+        out / "store",
+        reports=out / "hospital" / "reports.csv",
+        labels=out / "hospital" / "truth.csv",
+        overrides=list(PREPARE),
+    )
 
 
 def check(name: str, value: float, floor: float) -> Check:

@@ -1,6 +1,7 @@
 """Runs as users start them: they learn, stop, go on to the very same weights, and refuse what cannot be meant."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -206,14 +207,35 @@ def test_a_run_goes_on_with_its_own_data_only(store, tmp_path, monkeypatch):
         pretrain(TINY, *of(other, run), "optim.steps=12", resume=True)
 
 
-def test_what_validation_cannot_know_is_left_out(store, tmp_path):
-    """Only a handful of rows have the value that is asked for, so nothing is known of neighbours."""
-    settings = ("data.where=side = 'left'", "validation.knn=side", "checkpoint.best=knn", "optim.steps=2")
+def test_what_validation_cannot_know_is_left_out(store, tmp_path, capsys):
+    """No row of this store says a sex, so nothing is known of neighbours: no number, no NaN, and no best."""
+    settings = ("validation.knn=sex", "checkpoint.best=knn", "optim.steps=2")
+    pretrain(TINY, *of(store, tmp_path / "run"), *settings)
+    validated = [line for line in lines(tmp_path / "run") if "kind" in line]
+    assert validated
+    assert not any("knn" in line for line in validated)
+    assert "NaN" not in (tmp_path / "run" / "metrics.jsonl").read_text()
+    assert not (tmp_path / "run" / "best").exists()
+    assert "no RUN/best was kept" in capsys.readouterr().err
+
+
+def test_validation_looks_at_the_rows_that_the_run_is_of(store, tmp_path):
+    settings = ("data.where=side = 'left'", "validation.knn=side", "optim.steps=2")
     pretrain(TINY, *of(store, tmp_path / "run"), *settings)
     assert [line["knn"] for line in lines(tmp_path / "run") if "kind" in line] == [1.0], "all it sees are left"
-    settings = ("validation.knn=source_note", "checkpoint.best=knn", "optim.steps=2")
-    with pytest.raises(WrongUse, match=r"validation\.knn: the store has no column"):
-        pretrain(TINY, *of(store, tmp_path / "other"), *settings)
+
+
+def test_no_step_leaves_the_scale_above_100(store, tmp_path, monkeypatch):
+    real = running.step
+
+    def pushing(model, *args, **named):
+        model.network.joint.log_scale.data.fill_(9.0)
+        return real(model, *args, **named)
+
+    monkeypatch.setattr(running, "step", pushing)
+    pretrain(TINY, *of(store, tmp_path / "run"), "optim.steps=2")
+    kept = load_file(tmp_path / "run" / "checkpoint" / "model.safetensors")["joint.log_scale"]
+    assert 4.6 < kept.item() <= math.log(100)
 
 
 @pytest.mark.parametrize(("rows", "known"), [(26, True), (12, False)])

@@ -5,12 +5,10 @@
 The same JPEGs of at most 320 px, 224 px out, the same random crop (a square of 90 to 100 % of the side), captions
 tokenised on both sides, batches of 64 as float tensors ready for the tower. What our policy adds on the batch is timed
 apart (`views_per_s`). One thread each, in turns, each in a process of its own as a worker is: ours with freed memory
-kept by the C library, as `mmssl pretrain` sets it. Tokens that ours remembers of texts it has seen are forgotten before
-every turn; what remembering them brings in later epochs is timed as "ours, texts seen before".
+kept by the C library, as `mmssl pretrain` sets it.
 """
 
 import csv
-import functools
 import itertools
 import json
 import multiprocessing
@@ -29,7 +27,6 @@ from mmssl import console, plugins
 from mmssl.data import batches
 from mmssl.data.store import Store
 from mmssl.data.transforms import POLICIES, device_view, normalise
-from mmssl.encoders import open_clip_text
 from mmssl.hardware import keep_memory
 from mmssl.prepare.job import prepare
 
@@ -63,15 +60,13 @@ def our_loader(folder: Path, store: Path):
     return rows, lambda: batches.loader(rows, reading, batches.Order(len(rows), BATCH, seed=0), tokenizer, workers=0)
 
 
-def our_turn(folder: Path, scratch: Path, *, forget: bool = True):
+def our_turn(folder: Path, scratch: Path):
     """What our side does in a turn, in a process of its own, as a loader's worker is one."""
     keep_memory()  # as `mmssl pretrain` does, and its workers after it
     _, ours = our_loader(folder, scratch / "store")
     stream, mean, std = ours(), (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
     def turn() -> None:
-        if forget:
-            open_clip_text.forget_tokens()
         for batch in itertools.islice(stream, BATCHES):
             x = normalise(batch.images[:, 0].float().div_(255), mean, std)
             assert x.shape == (BATCH, 3, SIZE, SIZE)
@@ -107,7 +102,6 @@ def peer_turn(folder: Path, scratch: Path):
 TURNS = {
     "open_clip": peer_turn,
     "ours": our_turn,
-    "ours, texts seen before": functools.partial(our_turn, forget=False),
     "our policy": policy_turn,
 }
 

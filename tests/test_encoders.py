@@ -1,5 +1,6 @@
 """Every tower keeps the contract, equals the library it comes from, and says what is wrong with its options."""
 
+import functools
 import json
 import pickle
 import shutil
@@ -9,6 +10,8 @@ import sys
 import open_clip
 import pytest
 import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from mmssl import plugins, weights
@@ -227,6 +230,20 @@ def test_open_clip_tokens_are_open_clips():
     exact = "word " * 75  # with start and end 77: not too long
     assert cut([exact]).truncated == 0
     assert cut([exact + "more"]).truncated == 1
+
+
+@functools.cache
+def reference():
+    return open_clip.SimpleTokenizer()
+
+
+@settings(deadline=None)
+@given(st.one_of(st.text(), st.text(st.characters(max_codepoint=127)), st.text("ab &;lt<>'_^0-9.,\n\t\\|\"")))
+@example("<start_of_text>No effusion.<end_of_text>")
+@example("naïve reader\u2019s &amp;amp; Â£ \x1b[31m5\u00a0%  heart's\r\nSIZE")
+def test_any_text_becomes_the_tokens_of_open_clip(text):
+    """Reference: open_clip's own tokenizer, whole."""
+    assert open_clip_text.encode(text) == reference().encode(text)
 
 
 @pytest.fixture

@@ -41,6 +41,11 @@ POLICIES: dict[str, Policy] = {
 """`xray` for radiographs, `slice` for slices of CT and MR."""
 
 
+WORD, GOLDEN, KEY, LAST = 2**64, 0x9E3779B97F4A7C15, 0xD1B54A32D192ED03, 0x5EED
+MIX = 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+"""Constants of `keyed`: splitmix64's step and two factors, a step between parts of a key, and the part that ends it."""
+
+
 def whole_view(image: "Image.Image", size: int) -> "Image.Image":
     """The evaluation view: the whole image, its longer side `size`, centred on black.
 
@@ -90,11 +95,18 @@ def random_crop(image: "Image.Image", size: int, smallest: float, chance: Any) -
     return canvas
 
 
-def chances(row: int, *key: int, n: int) -> Any:
-    """Numbers in [0, 1) for a row, a pure function of row and key; on the host, for the loader."""
-    import numpy as np
-
-    return np.random.Generator(np.random.Philox(key=_mix(row, *key))).random(n)
+def chances(row: int, *key: int, n: int) -> list[float]:
+    """Numbers in [0, 1) for a row, a pure function of row and key: those of `keyed`, on the host, for the loader."""
+    found = []
+    for place in range(1, n + 1):
+        x = row + place * GOLDEN
+        for part in (*key, LAST):
+            x = (x + part * KEY) % WORD
+            x = (x ^ x >> 30) * MIX[0] % WORD
+            x = (x ^ x >> 27) * MIX[1] % WORD
+            x ^= x >> 31
+        found.append((x >> 40) / 2**24)
+    return found
 
 
 def keyed(rows: "Tensor", *key: int, n: int) -> "Tensor":
@@ -106,11 +118,11 @@ def keyed(rows: "Tensor", *key: int, n: int) -> "Tensor":
     import torch
 
     place = torch.arange(1, n + 1, device=rows.device)[None, :]  # [1, n]
-    x = rows[:, None] + place * _signed(0x9E3779B97F4A7C15)
-    for part in (*key, 0x5EED):
-        x = x + _signed(part * 0xD1B54A32D192ED03)
-        x = (x ^ _shift(x, 30)) * _signed(0xBF58476D1CE4E5B9)
-        x = (x ^ _shift(x, 27)) * _signed(0x94D049BB133111EB)
+    x = rows[:, None] + place * _signed(GOLDEN)
+    for part in (*key, LAST):
+        x = x + _signed(part * KEY)
+        x = (x ^ _shift(x, 30)) * _signed(MIX[0])
+        x = (x ^ _shift(x, 27)) * _signed(MIX[1])
         x = x ^ _shift(x, 31)
     return _shift(x, 40).float() / 2**24
 
@@ -157,17 +169,9 @@ def normalise(x: "Tensor", mean: tuple[float, ...], std: tuple[float, ...]) -> "
     return (x - centre).div_(spread)  # in place: a batch is large, and a new block for each step of this costs more
 
 
-def _mix(*parts: int) -> int:
-    """128 bits from a few numbers, for a counter-based generator's key."""
-    found = 0
-    for part in parts:
-        found = (found * 0x9E3779B97F4A7C15F39CC0605CEDC835 + part + 1) % 2**128
-    return found
-
-
 def _signed(value: int) -> int:
-    value %= 2**64
-    return value - 2**64 if value >= 2**63 else value
+    value %= WORD
+    return value - WORD if value >= WORD // 2 else value
 
 
 def _shift(x: "Tensor", bits: int) -> "Tensor":

@@ -28,15 +28,24 @@ def _byte_pairs() -> Any:
     return SimpleTokenizer()
 
 
+def encode(text: str) -> list[int]:
+    """The tokens of `SimpleTokenizer.encode`, in a quarter of the time."""
+    return [token for word in _byte_pairs().pat.findall(cleaned(text)) for token in _of_word(word)]
+
+
 @functools.lru_cache(maxsize=100_000)
-def _encoded(text: str) -> tuple[int, ...]:
-    """A text's tokens; the same sentences come again in every epoch."""
-    return tuple(_byte_pairs().encode(text))
+def _of_word(word: str) -> tuple[int, ...]:
+    """A word's tokens; the same few thousand words come again and again."""
+    clip = _byte_pairs()
+    letters = "".join(clip.byte_encoder[byte] for byte in word.encode("utf-8"))
+    return tuple(clip.encoder[part] for part in clip.bpe(letters).split(" "))
 
 
-def forget_tokens() -> None:
-    """For measurements: the next text is encoded anew."""
-    _encoded.cache_clear()
+def cleaned(text: str) -> str:
+    """What CLIP's tokenizer makes of a text first: entities and mangled letters mended, white space, lower case."""
+    if text.isascii() and "&" not in text and text.replace("\n", " ").isprintable():  # nothing to be mended
+        return " ".join(text.split()).lower()
+    return _byte_pairs().clean_fn(text)
 
 
 @dataclass(frozen=True)
@@ -49,7 +58,7 @@ class Tokenizer:
     def __call__(self, texts: list[str]) -> Tokens:
         """[B, T], start and end token around each text, padded with 0; a text that is too long keeps its end token."""
         clip = _byte_pairs()
-        full = [[clip.sot_token_id, *_encoded(text), clip.eot_token_id] for text in texts]
+        full = [[clip.sot_token_id, *encode(text), clip.eot_token_id] for text in texts]
         length = self.context_length
         rows = [row if len(row) <= length else [*row[: length - 1], clip.eot_token_id] for row in full]
         longest = length if self.fixed else max((len(row) for row in rows), default=2)

@@ -27,7 +27,7 @@ from mmssl.schedule import Clock
 from mmssl.settings import Pretrain
 from mmssl.step import step
 from mmssl.types import Batch
-from mmssl.validation import Validator
+from mmssl.validation import HITS, Validator
 
 LOOKED_AT = 4000
 """Training texts whose length is looked at before a run."""
@@ -217,7 +217,8 @@ class Run:
         if rank() == 0 and self.best is None:
             console.say(
                 f"no RUN/best was kept: the metric {self.settings.checkpoint.best!r} was never there (R@10 needs "
-                "a validation split with at least 20 rows and 20 distinct texts, knn needs validation.knn)"
+                f"a validation split with more than {HITS} rows that have a text, and more than {HITS} distinct texts; "
+                "knn needs validation.knn)"
             )
 
     def go_on(self, folder: Path, clock: Clock) -> bool:

@@ -23,8 +23,7 @@ class Picture:
     source_id: str
     """Names the input for good: a path below the source, or a table's row."""
     path: Path | None
-    """The file; None where `data` holds the bytes themselves, or where the source knows of no file."""
-    data: bytes | None = None
+    """The file; None where the source knows of none."""
     columns: Mapping[str, Any] = field(default_factory=dict)
     """Columns of the store that belong to this image alone (view, laterality, split ...)."""
     reason: str | None = None

@@ -233,6 +233,8 @@ def test_which_folders_are_recognised(tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.png").write_bytes(b"\x89PNG")
     assert not Source.recognises(tmp_path / "pictures")
+    (tmp_path / "dicom" / "metadata.csv").write_text("Series UID,Collection,File Location\n")  # as TCIA has it
+    assert Source.recognises(tmp_path / "dicom")
     (tmp_path / "dicom" / "metadata.csv").write_text("file_name\n")
     assert not Source.recognises(tmp_path / "dicom")
 

@@ -2,6 +2,7 @@ import io
 import shutil
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -10,6 +11,7 @@ from mmssl import plugins
 from mmssl.errors import CannotDo, WrongUse
 from mmssl.prepare.job import prepare
 from tests.preparing import made, picture, pictures, reasons, rows_of, write_csv, write_jsonl
+from tests.test_dicom import dataset, save
 
 CAPTIONS = [f"caption {number}" for number in range(6)]
 
@@ -118,6 +120,50 @@ def test_an_image_folder_with_metadata(folder, tmp_path, kind):
         "x.png": "missing",
         "notes.txt": "not_an_image",
     }
+
+
+def dicom(path, seed, **header):
+    values = np.asarray(picture(seed), dtype=np.uint16) * 16
+    save(dataset(values, PatientID="SECRET", InstitutionName="SECRET", PatientAge="061Y", **header), path)
+
+
+def test_a_table_may_name_dicom_files(folder, tmp_path):
+    dicom(folder / "a.dcm", 10, Modality="CR", ViewPosition="PA")
+    dicom(folder / "b", 11, Modality="CR", ViewPosition="LL")
+    (folder / "cut.dcm").write_bytes((folder / "a.dcm").read_bytes()[:900])
+    rows = [
+        {"image": "a.dcm", "text": "a film", "patient_id": "p1", "view": ""},
+        {"image": "b", "text": "another", "patient_id": "p2", "view": "LATERAL"},
+        {"image": "cut.dcm", "text": "cut short", "patient_id": "p3", "view": ""},
+        {"image": "0.png", "text": "no DICOM", "patient_id": "p4", "view": ""},
+    ]
+    found = made(write_csv(folder / "t.csv", rows), tmp_path / "out")
+    assert {name: (row["patient_id"], row["modality"], row["view"]) for name, row in found.items()} == {
+        "a.dcm": ("p1", "CR", "PA"), "b": ("p2", "CR", "LATERAL"), "0.png": ("p4", None, None),
+    }  # fmt: skip
+    assert reasons(tmp_path / "out")["cut.dcm"] == "truncated"
+    assert "SECRET" not in repr(found)
+    assert {row["age"] for row in found.values()} == {None}
+
+
+def test_an_image_folder_may_hold_dicom_files(tmp_path):
+    (tmp_path / "in").mkdir()
+    for number, name in enumerate(("a.dcm", "b.dcm")):
+        dicom(tmp_path / "in" / name, number, Modality="CR")
+    write_csv(tmp_path / "in" / "metadata.csv", [{"file_name": "a.dcm", "text": "a film"}])
+    assert recognised(tmp_path / "in") == ["image_folder"]
+    found = made(tmp_path / "in", tmp_path / "out")
+    assert {name: (row["text"], row["modality"]) for name, row in found.items()} == {
+        "a.dcm": ("a film", "CR"), "b.dcm": (None, "CR"),
+    }  # fmt: skip
+
+
+def test_a_folder_that_could_be_two_kinds_is_not_guessed(tmp_path):
+    (tmp_path / "in").mkdir()
+    dicom(tmp_path / "in" / "a.dcm", 0)
+    (tmp_path / "in" / "metadata.csv").write_text("Series UID,File Location\n1.2,a\n")
+    with pytest.raises(WrongUse, match="could be dicom_tree or image_folder; name its kind with --layout"):
+        prepare(tmp_path / "in", tmp_path / "out")
 
 
 def test_an_image_folder_with_splits(tmp_path):

@@ -38,6 +38,9 @@ REASONS: dict[str, str] = {
 }
 """Every reason code of a DICOM file, with its meaning."""
 
+OF_PICTURE = ("modality", "body_part", "view", "laterality")
+"""What a header says of a picture, whoever's it is."""
+
 MAX_TOTAL = 2**30
 """Files with more pixels in all their frames together are refused as too_large; a limit of frames counts first."""
 
@@ -141,6 +144,23 @@ def pixels(source: bytes | Path, frame: int | None = None, *, max_frames: int | 
             raise Unreadable("too_large")
         decoded = dicom_frames.decode(dataset, wanted)
         return [_frame(dataset, number, *one) for number, one in zip(wanted, decoded, strict=True)]
+
+
+def open_any(source: bytes | Path) -> list[tuple[Image.Image, dict[str, Any]]]:
+    """The pictures in a file of any kind that is read here, with the columns that the file itself says of them.
+
+    An image file has one, and says nothing; a DICOM file has its frames, and says what is in `OF_PICTURE`, never whose
+    picture it is.
+
+    Raises:
+        Unreadable: with one of `REASONS`.
+    """
+    content = source if isinstance(source, bytes) else images.read_bytes(source)
+    if content[128:132] != b"DICM":
+        return [(images.open_image(content), {})]
+    told = read(content).columns
+    columns = {name: told[name] for name in OF_PICTURE if told[name] is not None}
+    return [(frame.image, columns | frame.columns) for frame in pixels(content)]
 
 
 def _frame(dataset: Dataset, number: int, values: np.ndarray, photometric: str) -> Frame:

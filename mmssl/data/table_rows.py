@@ -4,12 +4,15 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmssl.data import embedded, reports, splits, tables
+from mmssl.data import dicom, embedded, reports, splits, tables
 from mmssl.data.store import SCHEMA
 from mmssl.errors import WrongUse, meant
 from mmssl.types import Picture, Study
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 PER_IMAGE = (
     "text", "report", "language", "study_datetime", "prior_study_id", "modality", "body_part", "view", "laterality",
@@ -210,6 +213,19 @@ def studies(
             for one in found.values()
         ),
         *(Study(study_id=picture.source_id, patient_id=None, pictures=(picture,)) for picture in bad),
+    ]
+
+
+def opened(picture: Picture, content: bytes | Path) -> "list[tuple[Image.Image, dict[str, Any]]]":
+    """The images of a row, from its file; what a DICOM header says fills only what the row leaves open.
+
+    Raises:
+        Unreadable: with a reason code.
+    """
+    known = {name for name, value in picture.columns.items() if value is not None}
+    return [
+        (image, {name: value for name, value in columns.items() if name not in known})
+        for image, columns in dicom.open_any(content)
     ]
 
 

@@ -54,8 +54,8 @@ class Source:
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        """Whether one of the first few hundred files has DICOM's magic word, and there is no table of metadata."""
-        if not path.is_dir() or any((path / name).is_file() for name in TABLES):
+        """Whether one of the first few hundred files has DICOM's magic word, and no table beside lists images."""
+        if not path.is_dir() or any(_lists_images(path / name) for name in TABLES):
             return False
         for number, file in enumerate(_walk(path)):
             if number == LOOKED_AT:
@@ -108,6 +108,14 @@ class Source:
 
     def _name(self, path: Path) -> str:
         return path.relative_to(self.path).as_posix()
+
+
+def _lists_images(table: Path) -> bool:
+    """Whether a file is a table of metadata as image folders have it, with a column `file_name`."""
+    if not table.is_file() or table.suffix == ".parquet":
+        return table.is_file()
+    with open(table, "rb") as file:
+        return b"file_name" in file.readline(1 << 16)
 
 
 def _read(source_id: str, path: Path) -> _File:

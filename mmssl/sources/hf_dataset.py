@@ -88,14 +88,14 @@ class Source:
             yield from table_rows.studies(table, self.columns, picture, split=split, prefix=prefix)
 
     def decode(self, picture: Picture) -> list[tuple["Image.Image", dict[str, Any]]]:
-        """The one picture of a row.
+        """The picture of a row, of a DICOM file each frame.
 
         Raises:
             Unreadable: with a reason code.
         """
         if picture.path is None:
             raise images.Unreadable("missing")
-        return [(images.open_image(embedded.read(picture.path, self.columns["image"])), {})]
+        return table_rows.opened(picture, embedded.read(picture.path, self.columns["image"]))
 
 
 def _parquet(path: Path) -> list[Path]:

@@ -93,14 +93,14 @@ class Source:
                 yield self._unlisted(path)
 
     def decode(self, picture: Picture) -> list[tuple["Image.Image", dict[str, Any]]]:
-        """The one picture of a file.
+        """The picture of a file, of a DICOM file each frame.
 
         Raises:
             Unreadable: with a reason code.
         """
         if picture.path is None:
             raise images.Unreadable("missing")
-        return [(images.open_image(picture.path), {})]
+        return table_rows.opened(picture, picture.path)
 
     def _unlisted(self, path: Path) -> Study:
         """An image that no table names: still an image."""
@@ -110,7 +110,7 @@ class Source:
         elif path.parent != self.path and path.parent.name.lower() not in splits.NAMES:
             columns["label"] = path.parent.name
         name = self._name(path)
-        reason = None if path.suffix.lower() in SUFFIXES else "not_an_image"
+        reason = None if path.suffix.lower() in (*SUFFIXES, ".dcm") else "not_an_image"
         return Study(name, None, (Picture(name, path, columns=columns, reason=reason),))
 
     def _split(self, path: Path) -> str | None:

@@ -1,4 +1,8 @@
-"""A table of images and texts: .csv, .tsv, .jsonl or .parquet with a column `image` (a path, or the file itself)."""
+"""A table of images and texts: .csv, .tsv, .jsonl or .parquet with a column `image` (a path, or the file itself).
+
+An image may be a DICOM file. Ids are those of the table then, and nothing is taken from headers but what they say of
+the picture, where the table is silent. For pseudonyms say ids=keyed.
+"""
 
 import functools
 from collections.abc import Iterator
@@ -75,7 +79,7 @@ class Source:
         yield from table_rows.studies(self.table, self.columns, self._picture)
 
     def decode(self, picture: Picture) -> list[tuple["Image.Image", dict[str, Any]]]:
-        """The one picture of a row.
+        """The picture of a row, of a DICOM file each frame.
 
         Raises:
             Unreadable: with a reason code.
@@ -83,7 +87,7 @@ class Source:
         if picture.path is None:
             raise images.Unreadable("missing")
         content = embedded.read(picture.path, self.columns["image"]) if embedded.is_row(picture.path) else picture.path
-        return [(images.open_image(content), {})]
+        return table_rows.opened(picture, content)
 
     def _cells(self) -> list[Any]:
         if self.path.suffix.lower() == ".parquet":

@@ -30,7 +30,7 @@ from mmssl.distributed import sum_gradients
 from mmssl.hardware import has_bf16, keep_memory
 from mmssl.model import JointSpace, Model, Network, Views
 from mmssl.objectives.image_report import Objective
-from mmssl.run import parameter_groups_of
+from mmssl.optim import parameter_groups_of
 from mmssl.step import step
 from mmssl.types import Batch
 

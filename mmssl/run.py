@@ -2,9 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from mmssl import checkpoint as checkpoints
 from mmssl import config as configs
-from mmssl import console, hardware, runpage
+from mmssl import console, hardware, optim, runpage, texts
 from mmssl.data import batches, images
 from mmssl.data.store import Store
 from mmssl.data.transforms import POLICIES
@@ -21,16 +20,13 @@ from mmssl.distributed import first_says, on_first, rank, sum_gradients, wait, w
 from mmssl.errors import CannotDo, WrongUse, many
 from mmssl.files import number_of
 from mmssl.initialise import initialise
-from mmssl.model import Model, Network, Views, build_network, build_objectives, freeze, frozen_in_eval
+from mmssl.model import Model, Network, Views, build_network, build_objectives, frozen_in_eval
 from mmssl.runlog import RunLog
 from mmssl.schedule import Clock
 from mmssl.settings import Pretrain
 from mmssl.step import step
 from mmssl.types import Batch
 from mmssl.validation import HITS, Validator
-
-LOOKED_AT = 4000
-"""Training texts whose length is looked at before a run."""
 
 
 @dataclasses.dataclass
@@ -68,21 +64,22 @@ class Run:
         columns = sorted({name for objective in objectives.values() for name in objective.columns})
         rows = batches.training_rows(store, where=settings.data.where, columns=columns)
         check_rows(settings, rows, network)
-        prepare_towers(settings, network)
+        optim.freeze_towers(settings, network)
         network.to(device)
-        cut = truncated_share(settings, rows, network)
-        table, lookup = tabulate(settings, rows, network)
+        bf16 = wants_bf16(settings, device)
+        cut = texts.truncated_share(settings, rows, network)
+        table, lookup = texts.tabulate(settings, rows, network, bf16=bf16)
         model = Model(
             network,
             objectives,
             weights={label: part.weight for label, part in settings.objectives.items()},
             views=Views(POLICIES[settings.data.policy], settings.seed),
-            bf16=wants_bf16(settings, device),
+            bf16=bf16,
             text_table=table,
         ).to(device)
         model.to(memory_format=torch.channels_last)  # pyright: ignore
         optimizer = torch.optim.AdamW(
-            parameter_groups(settings, model), lr=settings.optim.lr, betas=settings.optim.betas, fused=True
+            optim.parameter_groups(settings, model), lr=settings.optim.lr, betas=settings.optim.betas, fused=True
         )
         steps = steps_of(settings, rows)
         every = settings.checkpoint.every or (max(1, steps // 20) if steps else 50)
@@ -247,7 +244,7 @@ class Run:
                 "fill_color": 0,
             },
             "intensity": images.INTENSITY,
-            "tokenizer": tokenizer_contract(towers["text"], self.truncated) if "text" in towers else None,
+            "tokenizer": texts.tokenizer_contract(towers["text"], self.truncated) if "text" in towers else None,
             "store": {
                 "content_hash": self.store.content_hash,
                 "version": self.store.version,
@@ -287,39 +284,6 @@ def check_rows(settings: Pretrain, rows: batches.TrainingRows, network: Network)
         raise WrongUse(many("data and config together", problems))
 
 
-def prepare_towers(settings: Pretrain, network: Network) -> None:
-    """Freezes what the config freezes, and what no objective trains."""
-    freeze(network, "image", settings.encoders.image.freeze)
-    kinds = {part.kind for part in settings.objectives.values()}
-    if settings.encoders.text is not None and network.joint is not None:
-        freeze(network, "text", settings.encoders.text.freeze)
-        # an unused parameter would be moved by weight decay alone
-        network.joint.bias.requires_grad_("sigmoid" in kinds or not kinds <= {"image_report", "image_image"})
-
-
-def parameter_groups(settings: Pretrain, model: Model) -> list[dict[str, Any]]:
-    """What the optimizer is given: every parameter with its tower's share of the rate."""
-    scales = {"image": settings.encoders.image.lr_scale}
-    if settings.encoders.text is not None:
-        scales["text"] = settings.encoders.text.lr_scale
-    return parameter_groups_of(model, weight_decay=settings.optim.weight_decay, lr_scales=scales)
-
-
-def parameter_groups_of(
-    model: Model, *, weight_decay: float, lr_scales: Mapping[str, float] = MappingProxyType({})
-) -> list[dict[str, Any]]:
-    """Parameters by tower and by whether weight decay applies: not to norms, biases and the scale."""
-    groups: dict[tuple[float, float], list[Tensor]] = {}
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            tower = name.removeprefix("network.towers.").partition(".")[0]
-            decay = weight_decay if parameter.ndim > 1 else 0.0
-            groups.setdefault((lr_scales.get(tower, 1.0), decay), []).append(parameter)
-    return [
-        {"params": some, "lr_scale": scale, "weight_decay": decay} for (scale, decay), some in sorted(groups.items())
-    ]
-
-
 def steps_of(settings: Pretrain, rows: batches.TrainingRows) -> int | None:
     """Steps of the whole run; None where it is measured by the clock."""
     if settings.optim.epochs is not None:
@@ -344,51 +308,6 @@ def wants_bf16(settings: Pretrain, device: torch.device) -> bool:
     return settings.precision == "bf16" or (settings.precision == "auto" and hardware.has_bf16(device))
 
 
-def tokenizer_contract(tower: Any, truncated: float | None) -> dict[str, Any]:
-    """How texts became numbers for this tower, and the share of training texts that were too long for it."""
-    sample = tower.tokenizer(["No pleural effusion."])
-    return {"context_length": tower.context_length, "sample": sample.ids[0].tolist(), "truncated_share": truncated}
-
-
-def truncated_share(settings: Pretrain, rows: batches.TrainingRows, network: Network) -> float | None:
-    """Share of the passages that are longer than the text tower reads, of a few thousand looked at; says so."""
-    if network.joint is None:
-        return None
-    passages = batches.all_passages(rows, mode=settings.data.text, most=settings.data.sentences)[1:]
-    some = passages[:: max(1, len(passages) // LOOKED_AT)]
-    tower: Any = network.towers["text"]
-    cut = tower.tokenizer(some).truncated if some else 0
-    if cut and rank() == 0:
-        console.say(
-            f"{cut} of {len(some)} training texts looked at are longer than the {tower.context_length} tokens that the "
-            "text tower reads, and are cut; data.text=sentences makes them shorter"
-        )
-    return cut / len(some) if some else None
-
-
 def origins(towers: Any) -> list[dict[str, Any]]:
     """Where weights that came with a tower's name are from; a tower built from sizes has none."""
     return [{"part": name, "origin": tower.origin} for name, tower in towers.items() if "origin" in vars(tower)]
-
-
-def tabulate(
-    settings: Pretrain, rows: batches.TrainingRows, network: Network
-) -> tuple[Tensor | None, batches.Lookup | None]:
-    """What a frozen text tower pools of every passage there is, and the look-up that takes its tokenizer's place."""
-    text = settings.encoders.text
-    if text is None or text.freeze != "all" or not settings.data.cache_text:
-        return None, None
-    passages = batches.all_passages(rows, mode=settings.data.text, most=settings.data.sentences)
-    tower: Any = network.towers["text"]
-    device = next(tower.parameters()).device
-    order = sorted(range(len(passages)), key=lambda i: len(passages[i]))  # alike lengths pad little
-    table = torch.empty(len(passages), tower.width)
-    tower.eval()
-    with torch.inference_mode(), console.progress("texts", len(passages), "texts") as advance:
-        for start in range(0, len(order), 128):
-            some = order[start : start + 128]
-            with torch.autocast(device.type, torch.bfloat16, enabled=wants_bf16(settings, device)):
-                pooled = tower(tower.tokenizer([passages[i] for i in some]).ids.to(device)).pooled
-            table[some] = pooled.float().cpu()
-            advance(len(some))
-    return table.clone().to(device), batches.Lookup({text: place for place, text in enumerate(passages)})

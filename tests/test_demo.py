@@ -49,9 +49,9 @@ def test_laterality_counts_only_hits_that_have_the_finding_on_one_side():
 
 
 def test_a_check_holds_at_its_floor_and_not_below():
-    assert demo.check("x", 0.9, 0.9).held
-    assert not demo.check("x", 0.8999, 0.9).held
-    assert not demo.check("x", float("nan"), 0.9).held
+    assert demo_checks.check("x", 0.9, 0.9).held
+    assert not demo_checks.check("x", 0.8999, 0.9).held
+    assert not demo_checks.check("x", float("nan"), 0.9).held
 
 
 def test_the_same_seed_makes_the_same_store(tmp_path, monkeypatch):

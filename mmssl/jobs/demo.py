@@ -5,7 +5,7 @@ It calls what a user calls, in that order, and then checks what came out against
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,6 @@ PATIENTS = 1900
 PREPARE = ("splits.test=0.2", "splits.validation=0.08", "text.sections=[impression]")
 """As CheXzero has it, the impression alone is trained on: what was found, and little of what was not."""
 CONFIG = Path(__file__).parent.parent / "configs" / "pretrain" / "demo.yaml"
-
-
-@dataclass(frozen=True)
-class Check:
-    """A floor, and whether it held."""
-
-    name: str
-    value: float
-    floor: float
-    held: bool
 
 
 def demo(out: Path | str, *, seed: int = 0) -> Path:
@@ -69,15 +59,15 @@ def demo(out: Path | str, *, seed: int = 0) -> Path:
 
     hits = demo_checks.sided_hits(out / "index", wording.SIDED)
     checks = [
-        check("macro_auroc", found["macro"]["auroc"], 0.90),
-        check("laterality", demo_checks.laterality(hits), demo_checks.SIDE_FLOOR),
-        check("laterality_found", demo_checks.found(hits), 0.5),
-        check(
+        demo_checks.check("macro_auroc", found["macro"]["auroc"], 0.90),
+        demo_checks.check("laterality", demo_checks.laterality(hits), demo_checks.SIDE_FLOOR),
+        demo_checks.check("laterality_found", demo_checks.found(hits), 0.5),
+        demo_checks.check(
             "text_to_image_R@10",
             retrieval["text_to_image"]["R@10"],
             5 * retrieval["text_to_image"]["chance_R@10"],
         ),
-        check(
+        demo_checks.check(
             "pixel_regression",
             found["macro"]["auroc"] - demo_checks.pixel_auroc(out / "store", list(found["labels"])),
             0.05,
@@ -120,10 +110,6 @@ def make_store(out: Path, seed: int) -> None:
         labels=out / "hospital" / "truth.csv",
         overrides=list(PREPARE),
     )
-
-
-def check(name: str, value: float, floor: float) -> Check:
-    return Check(name, float(value), float(floor), bool(value >= floor))
 
 
 def begin(out: Path, seed: int) -> None:

@@ -1,6 +1,7 @@
 """What the demo is measured by, beside what its commands report."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,20 @@ import numpy as np
 SIDE_FLOOR = 0.85
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """L2 strengths (scikit-learn's C) that validation chooses among."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A floor, and whether it held."""
+
+    name: str
+    value: float
+    floor: float
+    held: bool
+
+
+def check(name: str, value: float, floor: float) -> Check:
+    return Check(name, float(value), float(floor), bool(value >= floor))
 
 
 class SidedHits(NamedTuple):

@@ -11,8 +11,7 @@ from mmssl.data.store import Store
 from mmssl.files import whole_file
 
 if TYPE_CHECKING:
-    from mmssl.jobs.demo import Check
-    from mmssl.jobs.demo_checks import SidedHits
+    from mmssl.jobs.demo_checks import Check, SidedHits
 
 PAIRS, HITS, THUMBNAIL = 8, 5, 200
 

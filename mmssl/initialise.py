@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmssl import console, weights
-from mmssl.errors import WrongUse, many
+from mmssl.errors import CannotDo, WrongUse, many
 from mmssl.settings import Init
 
 State = Mapping[str, Tensor]
@@ -155,6 +155,18 @@ def initialise(network: nn.Module, init: Init) -> list[Report]:
         _copy(module, tensors)
     _show(reports, towers)
     return reports
+
+
+def absent(init: Init) -> list[WrongUse | CannotDo]:
+    """What a config starts from and cannot be had, so that it is said before anything is built."""
+    problems: list[WrongUse | CannotDo] = []
+    for part, name in vars(init).items():
+        try:
+            if name is not None:
+                weights.find(name)
+        except (WrongUse, CannotDo) as error:
+            problems.append(type(error)(f"init.{part}: {error}"))
+    return problems
 
 
 def _open(name: str) -> Source:

@@ -19,7 +19,7 @@ from mmssl.data.transforms import POLICIES
 from mmssl.distributed import first_says, on_first, rank, sum_gradients, wait, world_size
 from mmssl.errors import CannotDo, WrongUse, many
 from mmssl.files import number_of
-from mmssl.initialise import initialise
+from mmssl.initialise import absent, initialise
 from mmssl.model import Model, Network, Views, build_network, build_objectives, frozen_in_eval
 from mmssl.runlog import RunLog
 from mmssl.schedule import Clock
@@ -50,12 +50,9 @@ class Run:
 
     @classmethod
     def build(cls, settings: Pretrain, store: Store, device: torch.device, *, found: Path | None) -> "Run":
-        """Everything that is the same at every start; weights are drawn from the seed.
-
-        With a checkpoint to go on from (`found`), nothing is read from where the weights once came from.
-        """
+        """Everything that is the same at every start; weights are drawn from the seed."""
         torch.manual_seed(settings.seed)
-        network = build_network(settings, files=None if found is None else found / "text")
+        network = start(settings, found)
         objectives = build_objectives(settings, network)
         if found is None:
             initialised = [dataclasses.asdict(report) for report in initialise(network, settings.init)]
@@ -262,6 +259,28 @@ class Run:
             training=training,
             training_images=self.validator.training_images(self.rows),
         )
+
+
+def start(settings: Pretrain, found: Path | None) -> Network:
+    """The towers and the joint space of a run.
+
+    With a checkpoint to go on from (`found`), nothing is read from where the weights once came from.
+
+    Raises:
+        WrongUse, CannotDo: naming all weights that cannot be had.
+    """
+    if found is not None:
+        return build_network(settings, files=found / "text")
+    problems = absent(settings.init)
+    try:
+        network = build_network(settings)
+    except (WrongUse, CannotDo) as error:
+        problems.append(error)
+    else:
+        if not problems:
+            return network
+    kind = CannotDo if any(isinstance(error, CannotDo) for error in problems) else WrongUse
+    raise kind("\n".join(map(str, problems)))
 
 
 def check_rows(settings: Pretrain, rows: batches.TrainingRows, network: Network) -> None:

@@ -185,6 +185,16 @@ def test_the_scale_starts_at_its_known_value_and_norms_do_not_decay(store, tmp_p
     assert float(run.model.network.joint.bias.detach()) == -10
 
 
+def test_all_weights_that_cannot_be_had_are_named_at_once(store, tmp_path):
+    """The suite runs without the hub (HF_HUB_OFFLINE)."""
+    words = ["init.image=gone.safetensors", "encoders.text={kind: hf_text, name: 'hf-hub:owner/model'}"]
+    with pytest.raises(CannotDo) as error:
+        pretrain(TINY, *of(store, tmp_path / "run"), "optim.steps=1", *words)
+    assert "init.image: no weights at 'gone.safetensors'" in str(error.value)
+    assert "'hf-hub:owner/model' cannot be had from the hub" in str(error.value)
+    assert not (tmp_path / "run" / "checkpoint").exists()
+
+
 def test_minutes_end_a_run_by_the_clock_and_it_can_be_resumed(store, tmp_path):
     run = tmp_path / "run"
     pretrain(TINY, *of(store, run), "minutes=0.05")

@@ -12,7 +12,7 @@ from PIL import Image
 from mmssl import checkpoint as checkpoints
 from mmssl.data import dicom, images
 from mmssl.data.transforms import normalise, whole_view
-from mmssl.errors import WrongUse
+from mmssl.errors import Unreadable, WrongUse
 from mmssl.hardware import cores, device
 from mmssl.model import Network
 
@@ -77,7 +77,7 @@ class Embedder:
         for number, picture in enumerate(pictures):
             try:
                 views.append(self._view(opened(picture)))
-            except images.Unreadable as error:
+            except Unreadable as error:
                 name = str(picture) if isinstance(picture, str | Path) else f"image {number}"
                 problems.append(f"{name}: {error}")
         if problems:

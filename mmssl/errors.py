@@ -1,4 +1,4 @@
-"""What goes wrong for a user, in two kinds: asked wrongly, or could not be done."""
+"""What goes wrong: a user asked wrongly, or it could not be done; and what is wrong with one input of many."""
 
 
 class WrongUse(ValueError):
@@ -7,6 +7,14 @@ class WrongUse(ValueError):
 
 class CannotDo(RuntimeError):
     """The request is sound and still could not be carried out: unreadable input, no row kept. Exit status 1."""
+
+
+class Unreadable(Exception):
+    """An input that cannot become a picture; `reason` is one of the reason codes, and nothing else is said."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
 
 
 def many(title: str, problems: list[str]) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from mmssl import checkpoint as checkpoints
 from mmssl import config as configs
 from mmssl import console, hardware, optim, runpage, texts
-from mmssl.data import batches, images
+from mmssl.data import batches, intensity
 from mmssl.data.store import Store
 from mmssl.data.transforms import POLICIES
 from mmssl.distributed import first_says, on_first, rank, sum_gradients, wait, world_size
@@ -240,7 +240,7 @@ class Run:
                 "resize_mode": "longest",
                 "fill_color": 0,
             },
-            "intensity": images.INTENSITY,
+            "intensity": intensity.INTENSITY,
             "tokenizer": texts.tokenizer_contract(towers["text"], self.truncated) if "text" in towers else None,
             "store": {
                 "content_hash": self.store.content_hash,

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate
 
 from mmssl.data import dicom, images
+from mmssl.errors import Unreadable
 
 DX, CT, MR = (f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in ("1.1.1", "2", "4"))
 
@@ -69,7 +70,7 @@ def picture(data, frame=0):
 
 
 def reason(data, read=dicom.pixels):
-    with pytest.raises(images.Unreadable) as error:
+    with pytest.raises(Unreadable) as error:
         read(data)
     assert error.value.reason in dicom.REASONS
     return error.value.reason

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmssl.data import images
+from mmssl.data import images, intensity
+from mmssl.errors import Unreadable
 
 
 def noise(height=30, width=40, depth=256, dtype=np.uint8, seed=0):
@@ -74,7 +75,7 @@ def test_a_bad_file_has_its_reason(name, tmp_path):
     path = tmp_path / "image"
     path.write_bytes(content)
     for given in (content, path):
-        with pytest.raises(images.Unreadable) as error:
+        with pytest.raises(Unreadable) as error:
             images.open_image(given)
         assert error.value.reason == reason
         assert reason in images.REASONS
@@ -82,7 +83,7 @@ def test_a_bad_file_has_its_reason(name, tmp_path):
 
 def test_what_is_no_file_is_missing(tmp_path):
     for path in (tmp_path / "nowhere.png", tmp_path, tmp_path / "zero\0byte"):
-        with pytest.raises(images.Unreadable, match=r"^missing$"):
+        with pytest.raises(Unreadable, match=r"^missing$"):
             images.open_image(path)
 
 
@@ -90,7 +91,7 @@ def test_what_is_no_file_is_missing(tmp_path):
 def test_a_file_that_may_not_be_read(tmp_path):
     (tmp_path / "a.png").write_bytes(PNG)
     (tmp_path / "a.png").chmod(0)
-    with pytest.raises(images.Unreadable, match=r"^no_permission$"):
+    with pytest.raises(Unreadable, match=r"^no_permission$"):
         images.open_image(tmp_path / "a.png")
 
 
@@ -100,19 +101,19 @@ def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded():
     import zlib
 
     huge = huge[:29] + zlib.crc32(huge[12:29]).to_bytes(4, "big") + huge[33:]
-    with pytest.raises(images.Unreadable, match=r"^too_large$"):
+    with pytest.raises(Unreadable, match=r"^too_large$"):
         images.open_image(huge)
 
 
 def test_a_file_with_too_many_bytes_is_refused(tmp_path, monkeypatch):
     (tmp_path / "a.png").write_bytes(PNG)
     monkeypatch.setattr(images, "MAX_BYTES", 100)
-    with pytest.raises(images.Unreadable, match=r"^too_large$"):
+    with pytest.raises(Unreadable, match=r"^too_large$"):
         images.open_image(tmp_path / "a.png")
 
 
 def test_a_reason_comes_back_from_a_worker():
-    assert pickle.loads(pickle.dumps(images.Unreadable("empty"))).reason == "empty"
+    assert pickle.loads(pickle.dumps(Unreadable("empty"))).reason == "empty"
 
 
 # ---- what is stored ------------------------------------------------------------------------------------------------
@@ -211,9 +212,9 @@ def test_a_whole_factor_is_averaged():
 def test_sixteen_bits_are_made_smaller_as_eight_are(height):
     """Found on real MR slices of 1,024 pixels: Pillow averages no 16-bit pictures."""
     array = np.add.outer(np.arange(height), np.arange(height)).astype(np.uint16) * 20
-    kept = images.standardise(images.sixteen(array, images.HU))
+    kept = images.standardise(intensity.sixteen(array, intensity.HU))
     small = Image.open(io.BytesIO(kept.bytes))
-    assert (kept.width, kept.height, kept.bits, small.info["intensity"]) == (512, 512, 16, images.HU)
+    assert (kept.width, kept.height, kept.bits, small.info["intensity"]) == (512, 512, 16, intensity.HU)
     centres = (np.arange(512) + 0.5) * height / 512 - 0.5
     np.testing.assert_allclose(np.asarray(small)[9:-9, 9:-9], 20 * np.add.outer(centres, centres)[9:-9, 9:-9], atol=12)
 
@@ -260,7 +261,7 @@ def test_wide_values_come_back_through_their_scale(array, scale):
 def test_what_is_not_finite_is_the_lowest_value():
     kept = stored(encode(Image.fromarray(np.array([[np.nan, 1, 2]], np.float32)), "TIFF"))
     assert decoded(kept).tolist() == [[1, 1, 2]]
-    with pytest.raises(images.Unreadable, match="decode_failed"):
+    with pytest.raises(Unreadable, match="decode_failed"):
         stored(encode(Image.fromarray(np.full((2, 2), np.nan, np.float32)), "TIFF"))
 
 
@@ -337,7 +338,7 @@ def test_a_coloured_arrow_or_the_noise_of_a_codec_is_no_colour():
 
 
 def hu_picture(units):
-    return images.sixteen((np.asarray(units) + 32768).astype(np.uint16), images.HU)
+    return intensity.sixteen((np.asarray(units) + 32768).astype(np.uint16), intensity.HU)
 
 
 def test_hounsfield_units_are_seen_through_the_window():
@@ -349,7 +350,7 @@ def test_hounsfield_units_are_seen_through_the_window():
 
 
 def test_the_window_is_the_contracts():
-    contract = {**images.INTENSITY, "hu_window": [0, 100]}
+    contract = {**intensity.INTENSITY, "hu_window": [0, 100]}
     seen = images.view8(hu_picture([[-10, 0, 50, 100]]), "CT", contract)
     assert np.asarray(seen).tolist() == [[0, 0, 128, 255]]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mmssl import console
-from mmssl.data import images
+from mmssl.errors import Unreadable
 from mmssl.sources.dicom_tree import Source
 from tests.test_dicom import dataset as dicom_dataset
 from tests.test_dicom import ramp, save
@@ -197,7 +197,7 @@ def test_decoding_gives_frames(tmp_path):
     assert [int(np.asarray(image)[0, 0]) for image, _ in frames] == [0, 10, 20]
     assert len(Source(tmp_path, max_frames=2).decode(study.pictures[0])) == 2
     (tmp_path / "1").write_bytes(b"")
-    with pytest.raises(images.Unreadable, match="empty"):
+    with pytest.raises(Unreadable, match="empty"):
         source.decode(study.pictures[0])
 
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmssl.data import dicom_frames, dicom_values, images
-from mmssl.data.images import Unreadable
+from mmssl.errors import Unreadable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -107,7 +107,7 @@ class Frame(NamedTuple):
     """One picture of a file."""
 
     image: Image.Image
-    """L, RGB, or I;16 whose info says what its values mean (`images.UNIT`, `images.SCALE`)."""
+    """L, RGB, or I;16 whose info says what its values mean (`intensity.UNIT`, `intensity.SCALE`)."""
     columns: dict[str, Any]
     """Columns of the store that hold for this frame alone."""
     rule: dicom_frames.Rule

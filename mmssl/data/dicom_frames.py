@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 from PIL import Image
 
-from mmssl.data import dicom_values, images, voi
-from mmssl.data.images import Unreadable
+from mmssl.data import dicom_values, images, intensity, voi
+from mmssl.errors import Unreadable
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -214,7 +214,7 @@ def picture(dataset: Dataset, number: int, values: np.ndarray, photometric: str)
     if modality == "CT" and rescale and rescale.is_hounsfield and (bits > 8 or rescale != (1.0, 0.0, True)):
         return _hounsfield(values, rescale), "hounsfield"
     if modality in ("CT", "MR") and bits > 8:
-        return images.sixteen(values.max() - values if inverse else values), "stored_values"
+        return intensity.sixteen(values.max() - values if inverse else values), "stored_values"
     grey, rule = _grey(dataset, number, values, modality, bits)
     grey = 255 - grey if inverse else grey
     return Image.fromarray(_black_padding(grey, values, _padding(dataset, values))), rule
@@ -237,9 +237,9 @@ def _rescale(dataset: Dataset, number: int) -> _Rescale | None:
 def _hounsfield(values: np.ndarray, rescale: _Rescale) -> Image.Image:
     def stored(raw: np.ndarray) -> np.ndarray:
         units = raw.astype(np.float64) * rescale.slope + rescale.intercept
-        return np.clip(np.rint(units) + images.INTENSITY["hu_offset"], 0, 65535).astype(np.uint16)
+        return np.clip(np.rint(units) + intensity.INTENSITY["hu_offset"], 0, 65535).astype(np.uint16)
 
-    return images.sixteen(voi.each_value(values, stored), images.HU)
+    return intensity.sixteen(voi.each_value(values, stored), intensity.HU)
 
 
 def _grey(
@@ -270,7 +270,7 @@ def _grey(
     elif bits <= 8 and modality not in XRAY and not table:
         return values.astype(np.uint8) << (8 - bits), "as_is"
     else:
-        low, high = voi.percentiles(values, meaning, _padding(dataset, values), images.INTENSITY["percentiles"])
+        low, high = voi.percentiles(values, meaning, _padding(dataset, values), intensity.INTENSITY["percentiles"])
         shown, rule = lambda raw: voi.stretch(meaning(raw), low, high), "percentiles"
     return voi.each_value(values, lambda raw: voi.to_eight_bits(np.nan_to_num(shown(raw)))), rule
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmssl.data.images import Unreadable
+from mmssl.errors import Unreadable
 
 Chunks = tuple[list[int], Any]  # the first row of each chunk; the chunks
 

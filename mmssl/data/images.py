@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import io
 import warnings
@@ -10,8 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mmssl.data import intensity
+from mmssl.errors import Unreadable
+
 if TYPE_CHECKING:
-    import numpy as np
     from PIL import Image
 
 REASONS: dict[str, str] = {
@@ -34,41 +35,11 @@ MAX_PIXELS = 178_000_000
 MAX_BYTES = 2**31
 """Files with more bytes are refused."""
 
-INTENSITY: dict[str, Any] = {
-    "version": 1,
-    "short_side": 512,
-    "eight_bit": "as given, after the VOI window where the source is DICOM: PNG and JPEG files that fit byte for byte, "
-    "other lossless ones as PNG, the rest as JPEG of quality 95; who decodes them makes palettes, 1 bit, CMYK and "
-    "alpha (laid over black) grey or RGB",
-    "jpeg_quality": 95,
-    "sixteen_bit": "PNG, lossless; CT from DICOM as Hounsfield units plus hu_offset, all else as the source has it",
-    "hu_offset": 32768,
-    "hu_window": [-1000, 1000],
-    "percentiles": [0.5, 99.5],
-}
-"""The intensity contract: how numbers in a stored picture relate to what was measured, and how `view8` shows them."""
-
-HU = "HU+32768"
-AS_GIVEN = "as given"
-UNIT = "intensity"
-"""Key of `Image.info`, and of the text in a stored PNG, under which stands what 16-bit values mean: HU or AS_GIVEN."""
-
-SCALE = "scale"
-"""Likewise, where values had to be changed to fit 16 bits: "slope intercept", value = stored * slope + intercept."""
-
 _ENCODED = "_encoded"  # attribute of an opened image that holds the file's bytes; Pillow does not hand it on to copies
 _LOSSLESS = "_lossless"  # likewise, whether these bytes hold the pixels without loss
 _LOSSLESS_FORMATS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
 _COLOUR_SPREAD = 16  # channels nearer to one another than this are grey with the noise of a codec
 _COLOUR_SHARE = 0.001  # a coloured arrow on a grey slice does not make it a colour image
-
-
-class Unreadable(Exception):
-    """An input that cannot become a picture; `reason` is one of the reason codes, and nothing else is said."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class Stored(NamedTuple):
@@ -184,7 +155,7 @@ def standardise(image: Image.Image, *, short_side: int = 512) -> Stored:
         format=kind,
         bits=16 if deep else 8,
         kept=data is encoded,
-        scale=_scale(small),
+        scale=intensity.scale_of(small),
     )
 
 
@@ -204,7 +175,7 @@ def plain_mode(image: Image.Image) -> Image.Image:
     if mode.startswith("I") or mode == "F":
         import numpy as np
 
-        return sixteen(np.asarray(image), image.info.get(UNIT, AS_GIVEN))
+        return intensity.sixteen(np.asarray(image), image.info.get(intensity.UNIT, intensity.AS_GIVEN))
     try:
         if mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
             clear = image.convert("LA" if mode in ("L", "LA", "La") else "RGBA")
@@ -259,7 +230,7 @@ def is_colour(image: Image.Image) -> bool:
 def view8(
     image: Image.Image,
     modality: str | None,
-    contract: Mapping[str, Any] = INTENSITY,
+    contract: Mapping[str, Any] = intensity.INTENSITY,
     *,
     grey: bool = False,
 ) -> Image.Image:
@@ -267,12 +238,13 @@ def view8(
 
     8-bit pictures stay as they are (RGB without colour becomes L). 16-bit ones: Hounsfield units through the
     contract's window, all else stretched between the contract's percentiles. What 16-bit values mean is said by
-    the picture itself (`UNIT` in its info, which every stored PNG has), else by `modality`: CT is Hounsfield units.
+    the picture itself (`intensity.UNIT` in its info, which every stored PNG has), else by `modality`: CT is
+    Hounsfield units.
 
     Args:
         image: any mode.
         modality: DICOM's code (CT, MR, DX ...), or None.
-        contract: `INTENSITY` as the store's manifest or the checkpoint has it.
+        contract: `intensity.INTENSITY` as the store's manifest or the checkpoint has it.
         grey: always L; a JPEG that is not decoded yet is then decoded to grey alone, which is much faster.
     """
     if grey and image.mode == "RGB":
@@ -280,75 +252,10 @@ def view8(
     if image.mode not in ("L", "RGB", "I;16") or "transparency" in image.info:
         image = plain_mode(image)
     if image.mode == "I;16":
-        return _view16(image, modality, contract)
+        return intensity.eight(image, modality, contract)
     if image.mode == "RGB" and (grey or not is_colour(image)):
         return image.convert("L")
     return image
-
-
-def _view16(image: Image.Image, modality: str | None, contract: Mapping[str, Any]) -> Image.Image:
-    """Grey of 16 bits as L."""
-    import numpy as np
-    from PIL import Image
-
-    values = np.asarray(image).astype(np.uint16, copy=False)
-    unit = image.info.get(UNIT, HU if modality == "CT" else AS_GIVEN)
-    if unit == HU:
-        low, high = (float(edge) + contract["hu_offset"] for edge in contract["hu_window"])
-    else:
-        low, high = percentiles16(values, contract["percentiles"])
-    return Image.fromarray(_ramp(low, high)[values])
-
-
-def percentiles16(values: np.ndarray, shares: list[float]) -> tuple[float, ...]:
-    """Percentiles (nearest rank) of uint16 values of any shape."""
-    import numpy as np
-
-    below = np.cumsum(np.bincount(values.ravel(), minlength=65536))
-    ranks = [max(1, int(np.ceil(share / 100 * values.size))) for share in shares]
-    return tuple(float(np.searchsorted(below, rank)) for rank in ranks)
-
-
-@functools.lru_cache(maxsize=64)
-def _ramp(low: float, high: float) -> np.ndarray:
-    """[65536] uint8: 0 up to `low`, 255 from `high`; all 0 where there is nothing between them."""
-    import numpy as np
-
-    if high <= low:
-        return np.zeros(65536, np.uint8)
-    share = np.clip((np.arange(65536) - low) / (high - low), 0, 1)
-    return (share * 255 + 0.5).astype(np.uint8)
-
-
-def sixteen(values: np.ndarray, unit: str = AS_GIVEN) -> Image.Image:
-    """Whole numbers or floats, [H, W], as I;16: as they are if they fit, else shifted, else scaled; the info says how.
-
-    Through numpy, because Pillow turns negative values into 0 when it saves a PNG, and clips large ones.
-
-    Raises:
-        Unreadable: `decode_failed`, where no value is finite.
-    """
-    import numpy as np
-    from PIL import Image
-
-    info: dict[str | tuple[int, int], Any] = {UNIT: unit}
-    if values.dtype != np.uint16:
-        wide = values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
-        finite = np.isfinite(wide)
-        if not finite.any():
-            raise Unreadable("decode_failed")
-        low, high = wide[finite].min(), wide[finite].max()
-        wide = np.where(finite, wide, low)
-        whole = values.dtype.kind != "f" or bool((wide == np.rint(wide)).all())
-        if not (whole and low >= 0 and high <= 65535):
-            low = -32768 if whole and low >= -32768 and high <= 32767 else low  # the same for all slices of a series
-            slope = 1.0 if whole and high - low <= 65535 else float(high - low) / 65535 or 1.0
-            wide = np.rint((wide - low) / slope)
-            info[SCALE] = f"{slope} {float(low)}"
-        values = wide.astype(np.uint16)
-    deep = Image.fromarray(np.ascontiguousarray(values))
-    deep.info = info
-    return deep
 
 
 def _grey_if_equal(image: Image.Image) -> Image.Image:
@@ -356,13 +263,6 @@ def _grey_if_equal(image: Image.Image) -> Image.Image:
     red, green, blue = image.split()
     equal = red.tobytes() == green.tobytes() == blue.tobytes()
     return red if equal else image
-
-
-def _scale(image: Image.Image) -> tuple[float, float] | None:
-    if SCALE not in image.info:
-        return None
-    slope, intercept = str(image.info[SCALE]).split()
-    return float(slope), float(intercept)
 
 
 def _is_plain_file(image: Image.Image, content: bytes) -> bool:
@@ -401,9 +301,9 @@ def _png(image: Image.Image) -> bytes:
 
     said = PngImagePlugin.PngInfo()
     if image.mode == "I;16":
-        said.add_text(UNIT, str(image.info.get(UNIT, AS_GIVEN)))
-        if SCALE in image.info:
-            said.add_text(SCALE, str(image.info[SCALE]))
+        said.add_text(intensity.UNIT, str(image.info.get(intensity.UNIT, intensity.AS_GIVEN)))
+        if intensity.SCALE in image.info:
+            said.add_text(intensity.SCALE, str(image.info[intensity.SCALE]))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", pnginfo=said, compress_level=4)
     return buffer.getvalue()
@@ -412,7 +312,7 @@ def _png(image: Image.Image) -> bytes:
 def _jpeg(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     options = {"subsampling": 0} if image.mode == "RGB" else {}
-    image.save(buffer, "JPEG", quality=INTENSITY["jpeg_quality"], exif=b"", **options)
+    image.save(buffer, "JPEG", quality=intensity.INTENSITY["jpeg_quality"], exif=b"", **options)
     return buffer.getvalue()
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from mmssl import console, files
+from mmssl.errors import Unreadable
 from mmssl.types import Picture
 
 if TYPE_CHECKING:
@@ -235,8 +236,6 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> None:
 
 def _decode_one(number: int, picture: Picture) -> Iterator[dict[str, Any]]:
     """The frames of an input as rows of the spool, or one row with the reason why there are none."""
-    from mmssl.data import images
-
     assert _worker is not None
     source, short_side = _worker
     if picture.reason is not None:
@@ -246,7 +245,7 @@ def _decode_one(number: int, picture: Picture) -> Iterator[dict[str, Any]]:
     try:
         found = source.decode(picture)
         rows = [_row(number, frame, image, columns, short_side) for frame, (image, columns) in enumerate(found)]
-    except images.Unreadable as error:
+    except Unreadable as error:
         yield _rejected(number, error.reason)
     except MemoryError:
         yield _rejected(number, "too_large")

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 import mmssl
 from mmssl import console, files
-from mmssl.data import images, reports, store, table_rows
+from mmssl.data import intensity, reports, store, table_rows
 from mmssl.data.splits import Split
 from mmssl.errors import CannotDo
 from mmssl.prepare.clean import Verdict
@@ -329,7 +329,7 @@ def manifest(written: Mapping[str, Any], **more: Any) -> dict[str, Any]:
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         **more,
         **written,
-        "intensity": images.INTENSITY,
+        "intensity": intensity.INTENSITY,
         "deidentified": "none",
     }
 

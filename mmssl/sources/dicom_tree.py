@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmssl import console
 from mmssl.data import dicom
-from mmssl.data.images import Unreadable
+from mmssl.errors import Unreadable
 from mmssl.types import Picture, Study
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmssl import files
-from mmssl.data import embedded, images, splits, table_rows, tables
-from mmssl.errors import CannotDo, WrongUse
+from mmssl.data import embedded, splits, table_rows, tables
+from mmssl.errors import CannotDo, Unreadable, WrongUse
 from mmssl.types import Picture, Study
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class Source:
             Unreadable: with a reason code.
         """
         if picture.path is None:
-            raise images.Unreadable("missing")
+            raise Unreadable("missing")
         return table_rows.opened(picture, embedded.read(picture.path, self.columns["image"]))
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmssl import files
-from mmssl.data import images, splits, table_rows, tables
+from mmssl.data import splits, table_rows, tables
+from mmssl.errors import Unreadable
 from mmssl.types import Picture, Study
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class Source:
             Unreadable: with a reason code.
         """
         if picture.path is None:
-            raise images.Unreadable("missing")
+            raise Unreadable("missing")
         return table_rows.opened(picture, picture.path)
 
     def _unlisted(self, path: Path) -> Study:

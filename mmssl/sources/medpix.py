@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmssl import files
 from mmssl.data import images, reports, table_rows, tables
-from mmssl.errors import WrongUse
+from mmssl.errors import Unreadable, WrongUse
 from mmssl.types import Picture, Study
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Source:
             Unreadable: with a reason code.
         """
         if picture.path is None:
-            raise images.Unreadable("missing")
+            raise Unreadable("missing")
         return [(images.open_image(picture.path), {})]
 
     def _row(self, row: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmssl import files
-from mmssl.data import embedded, images, table_rows, tables
+from mmssl.data import embedded, table_rows, tables
+from mmssl.errors import Unreadable
 from mmssl.types import Picture, Study
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Source:
             Unreadable: with a reason code.
         """
         if picture.path is None:
-            raise images.Unreadable("missing")
+            raise Unreadable("missing")
         content = embedded.read(picture.path, self.columns["image"]) if embedded.is_row(picture.path) else picture.path
         return table_rows.opened(picture, content)
 

@@ -1,0 +1,108 @@
+"""What the numbers in a picture mean: the intensity contract, 16 bits for what was measured and 8 to look at."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from mmssl.errors import Unreadable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+INTENSITY: dict[str, Any] = {
+    "version": 1,
+    "short_side": 512,
+    "eight_bit": "as given, after the VOI window where the source is DICOM: PNG and JPEG files that fit byte for byte, "
+    "other lossless ones as PNG, the rest as JPEG of quality 95; who decodes them makes palettes, 1 bit, CMYK and "
+    "alpha (laid over black) grey or RGB",
+    "jpeg_quality": 95,
+    "sixteen_bit": "PNG, lossless; CT from DICOM as Hounsfield units plus hu_offset, all else as the source has it",
+    "hu_offset": 32768,
+    "hu_window": [-1000, 1000],
+    "percentiles": [0.5, 99.5],
+}
+"""The intensity contract: how numbers in a stored picture relate to what was measured, and how `view8` shows them."""
+
+HU = "HU+32768"
+AS_GIVEN = "as given"
+UNIT = "intensity"
+"""Key of `Image.info`, and of the text in a stored PNG, under which stands what 16-bit values mean: HU or AS_GIVEN."""
+
+SCALE = "scale"
+"""Likewise, where values had to be changed to fit 16 bits: "slope intercept", value = stored * slope + intercept."""
+
+
+def eight(image: Image.Image, modality: str | None, contract: Mapping[str, Any]) -> Image.Image:
+    """Grey of 16 bits as L: Hounsfield units through the contract's window, all else between its percentiles."""
+    import numpy as np
+    from PIL import Image
+
+    values = np.asarray(image).astype(np.uint16, copy=False)
+    unit = image.info.get(UNIT, HU if modality == "CT" else AS_GIVEN)
+    if unit == HU:
+        low, high = (float(edge) + contract["hu_offset"] for edge in contract["hu_window"])
+    else:
+        low, high = percentiles16(values, contract["percentiles"])
+    return Image.fromarray(_ramp(low, high)[values])
+
+
+def percentiles16(values: np.ndarray, shares: list[float]) -> tuple[float, ...]:
+    """Percentiles (nearest rank) of uint16 values of any shape."""
+    import numpy as np
+
+    below = np.cumsum(np.bincount(values.ravel(), minlength=65536))
+    ranks = [max(1, int(np.ceil(share / 100 * values.size))) for share in shares]
+    return tuple(float(np.searchsorted(below, rank)) for rank in ranks)
+
+
+@functools.lru_cache(maxsize=64)
+def _ramp(low: float, high: float) -> np.ndarray:
+    """[65536] uint8: 0 up to `low`, 255 from `high`; all 0 where there is nothing between them."""
+    import numpy as np
+
+    if high <= low:
+        return np.zeros(65536, np.uint8)
+    share = np.clip((np.arange(65536) - low) / (high - low), 0, 1)
+    return (share * 255 + 0.5).astype(np.uint8)
+
+
+def sixteen(values: np.ndarray, unit: str = AS_GIVEN) -> Image.Image:
+    """Whole numbers or floats, [H, W], as I;16: as they are if they fit, else shifted, else scaled; the info says how.
+
+    Through numpy, because Pillow turns negative values into 0 when it saves a PNG, and clips large ones.
+
+    Raises:
+        Unreadable: `decode_failed`, where no value is finite.
+    """
+    import numpy as np
+    from PIL import Image
+
+    info: dict[str | tuple[int, int], Any] = {UNIT: unit}
+    if values.dtype != np.uint16:
+        wide = values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
+        finite = np.isfinite(wide)
+        if not finite.any():
+            raise Unreadable("decode_failed")
+        low, high = wide[finite].min(), wide[finite].max()
+        wide = np.where(finite, wide, low)
+        whole = values.dtype.kind != "f" or bool((wide == np.rint(wide)).all())
+        if not (whole and low >= 0 and high <= 65535):
+            low = -32768 if whole and low >= -32768 and high <= 32767 else low  # the same for all slices of a series
+            slope = 1.0 if whole and high - low <= 65535 else float(high - low) / 65535 or 1.0
+            wide = np.rint((wide - low) / slope)
+            info[SCALE] = f"{slope} {float(low)}"
+        values = wide.astype(np.uint16)
+    deep = Image.fromarray(np.ascontiguousarray(values))
+    deep.info = info
+    return deep
+
+
+def scale_of(image: Image.Image) -> tuple[float, float] | None:
+    """(slope, intercept) of a picture whose values had to be changed: value = stored * slope + intercept."""
+    if SCALE not in image.info:
+        return None
+    slope, intercept = str(image.info[SCALE]).split()
+    return float(slope), float(intercept)

@@ -36,6 +36,7 @@ SPELLINGS = {
     "FINDINGS: No effusion.\nIMPRESSION: Normal chest.\nEND OF IMPRESSION",
     "INDICATION:\\.br\\Cough.\\.br\\COMPARISON:\\.br\\None.\\.br\\"
     "FINDINGS:\\.br\\No effusion.\\.br\\IMPRESSION: Normal chest.",
+    "[INDICATION] Cough.\n[COMPARISON]: None.\n[Findings:] No effusion.\n[IMPRESSION]\nNormal chest.",
     "Indication (as given): Cough.\nComparison: None.\nFindings (chest): No effusion.\nImpression: Normal chest.",
 }
 
@@ -61,6 +62,13 @@ def test_headings_in_their_many_spellings(report):
         ("FINDINGS: NO ACUTE FINDINGS: ALL CLEAR.", ["findings"]),
         ("The impression of the radiologist: no change in findings.", ["preamble"]),
         ("There are no acute\nfindings: none. Nothing else.", ["preamble"]),
+        (
+            "indication: rule out pneumothorax\nfindings: no effusion\nimpression: normal",
+            ["indication", "findings", "impression"],
+        ),
+        ("Indication\nrule out pneumothorax\nFindings\nno effusion", ["indication", "findings"]),
+        ("Indication rule out pneumothorax\nFindings\nno effusion", ["preamble", "findings"]),
+        ("Chest film without other\nFindings\nof note [sic]", ["preamble"]),
         ("ADDENDUM: A fracture.\nFINDINGS: Clear.", ["addendum", "findings"]),
         (
             "Exam: XR\nTechnique: PA\nProcedure: none\nRecommendation: none",

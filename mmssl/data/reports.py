@@ -33,6 +33,7 @@ _LEAD = re.compile(
     rf"[ \t]*(?:\(?\d{{1,2}}[.)]|[a-zA-Z][.)]|[-*\u2022>])?[ \t]*(?P<kind>{english.KIND})?", re.IGNORECASE
 )
 _BOLD = re.compile(r"(\*\*|__)[ \t]*([^*_\n]{1,60}?)[ \t]*:?[ \t]*\1[ \t]*:?")
+_BRACKETS = re.compile(r"^[ \t]*\[[ \t]*([^\[\]\n]{1,60}?)[ \t]*:?[ \t]*\][ \t]*:?", re.MULTILINE)
 _TAG = re.compile(
     r"<\s*/?\s*(br|p|div|li|tr|h[1-6])\b[^<>]*>|<\s*/?\s*(?:b|i|u|em|strong|span|ul|ol|table|tbody|td)\b[^<>]*>",
     re.IGNORECASE,
@@ -126,12 +127,14 @@ def _parts(report: str) -> tuple[_Part, ...]:
 
 
 def _plain(report: str) -> str:
-    """Without the marks of Markdown and HTML; a bold word becomes one with a colon, as headings are."""
+    """Without the marks of Markdown and HTML; a word in bold or in brackets gets a colon, as headings have."""
     text = report.replace("\r\n", "\n").replace("\r", "\n").replace("\u00a0", " ").replace("\\.br\\", "\n")
     if "<" in text:
         text = _TAG.sub(lambda tag: "\n" if tag[1] else "", text)
     if "**" in text or "__" in text:
         text = _BOLD.sub(lambda bold: f"\n{bold[2]}: " if _HEADING.fullmatch(f"{bold[2]}:") else bold[2], text)
+    if "[" in text:
+        text = _BRACKETS.sub(lambda found: f"{found[1]}: " if _HEADING.fullmatch(f"{found[1]}:") else found[0], text)
     return _RULER.sub("", _HASHES.sub(r"\1:", text))
 
 
@@ -151,20 +154,21 @@ def _heading_start(match: re.Match[str], text: str) -> int | None:
     begin = text.rfind("\n", 0, match.start()) + 1
     before = text[: match.start()].rstrip()
     ended = not before or before[-1] in ".!?;:])" or "\n\n" in text[len(before) : match.start()].replace(" ", "")
+    word = before[re.search(r"[^\W\d_]*$", before).start() :]  # type: ignore[union-attr]  # matches always
+    modified = word.lower() in english.MODIFIERS
     lead = _LEAD.fullmatch(text, begin, match.start())
     if lead:
         named = text[lead.start("kind") if lead["kind"] else match.start() : match.end()]
         shouted, capital = named.isupper(), named[0].isupper()
         if match["mark"] == ":":
-            sure = capital or ended
+            sure = capital or ended or (strong and not modified)
         else:
-            sure = capital if match["mark"] else shouted or (capital and ended and strong)
+            sure = capital if match["mark"] else shouted or (capital and strong and (ended or not modified))
         return begin if sure else None
     shouted, capital = words.isupper(), words[:1].isupper()
     if not match["mark"] or not capital:
         return None
-    word = before[re.search(r"[^\W\d_]*$", before).start() :]  # type: ignore[union-attr]  # matches always
-    if word.lower() in english.MODIFIERS and word.isupper() == shouted:
+    if modified and word.isupper() == shouted:
         return None
     sure = ended or shouted or strong if match["mark"] == ":" else shouted and ended
     return match.start() if sure else None

@@ -36,6 +36,8 @@ class Problem(NamedTuple):
 
 
 COMMAND_LINE = "command line"
+NONE = ("", "~", "null")
+"""What stands for nothing on the command line, where nothing is possible."""
 STRICT = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
@@ -210,8 +212,7 @@ class _Filler:
                 named = {"kind": label, **given} if isinstance(given, Mapping) else given
                 found[label] = self.fill(named, parts, f"{key}.{label}.")
             return found
-        if Path in _members(hint) and isinstance(value, bool | int | float | date):
-            value = self.texts.get(key, str(value))
+        value = self.as_typed(value, hint, key)
         if typing.get_origin(hint) is tuple and isinstance(value, str):  # one name stands for a list of it
             value = [value]
         try:
@@ -219,6 +220,20 @@ class _Filler:
         except ValidationError as error:
             self.problem(key, _messages(error.errors(), value))
             return None
+
+    def as_typed(self, value: Any, hint: Any, key: str) -> Any:
+        """Texts and paths as they stand on the command line, where YAML would read something else: 007, |, cap #1."""
+        if typing.get_origin(hint) is dict and isinstance(value, Mapping):
+            return {name: self.as_typed(one, typing.get_args(hint)[1], f"{key}.{name}") for name, one in value.items()}
+        kinds = set(_members(hint)) - {type(None)}
+        text = self.texts.get(key)
+        if text is not None and kinds and kinds <= {str, Path}:
+            is_none = text in NONE and _optional(hint)
+            is_quoted = text[:1] in ("'", '"') and isinstance(value, str)
+            value = None if is_none else value if is_quoted else text
+        elif kinds == {Path} and isinstance(value, bool | int | float | date):
+            value = str(value)
+        return Path(value).expanduser() if Path in kinds and isinstance(value, str) else value
 
     def options(self, kind: str, name: Any, given: dict[str, Any], own: list[str], prefix: str) -> dict[str, Any]:
         """The options of a part, checked and completed against its constructor."""

@@ -1,9 +1,12 @@
 """Files and folders that are there whole or not at all, and their hashes."""
 
 import contextlib
+import fcntl
+import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -40,13 +43,16 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """As `whole_file`, for a folder: the one that was there is replaced only by a complete one.
 
     Two renames are needed (a folder cannot be renamed onto another). A kill between them leaves the former
-    folder under the name that `recover_folder` looks for.
+    folder under the name that `recover_folder` looks for; what a killed writer left half done is removed first.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_left(path)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     part.mkdir()
+    handle = os.open(part, os.O_RDONLY)
     try:
+        _lock(handle)
         yield part
         for file in sorted(part.rglob("*")):
             sync(file)
@@ -60,7 +66,28 @@ def whole_folder(path: Path) -> Iterator[Path]:
         sync(path.parent)
         shutil.rmtree(former, ignore_errors=True)
     finally:
+        os.close(handle)
         shutil.rmtree(part, ignore_errors=True)
+
+
+def remove_left(path: Path) -> None:
+    """Removes the half-written folders of `whole_folder(path)` whose writers were killed; those of others stay."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        if re.fullmatch(r"[0-9a-f]{8}", part.name[len(path.name) + 2 : -len(".part")]) and part.is_dir():
+            handle = os.open(part, os.O_RDONLY)
+            free = _lock(handle)
+            os.close(handle)
+            if free:
+                shutil.rmtree(part, ignore_errors=True)
+
+
+def _lock(handle: int) -> bool:
+    """Whether an open folder is this process's now; it is let go when it is closed, or the process ends."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:  # somebody else's, or on a file system without locks
+        return False
+    return True
 
 
 def recover_folder(path: Path) -> None:

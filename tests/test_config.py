@@ -10,6 +10,7 @@ from annotated_types import Ge, Gt
 from mmssl import config, settings
 from mmssl.errors import WrongUse
 from mmssl.files import CONFIGS
+from mmssl.prepare.settings import Prepare
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,19 @@ def test_a_path_may_look_like_a_number(tmp_path, parts, name):
     assert load(tmp_path, "inner: {path: x}", f"inner.path={name}").inner.path == Path(name)
     if name in ("3", "2024", "2024-05-06"):
         assert load(tmp_path, f"inner: {{path: {name}}}").inner.path == Path(name)
+
+
+@pytest.mark.parametrize("name", ["|", "#", "007", "no", "null", "~", "2020-01-01", "Report: text", "cap #1", "[x]"])
+def test_a_text_is_what_was_typed(name):
+    assert config.load({}, [f"columns.text={name}"], Prepare).columns == {"text": name}
+    if len(name) == 1 and name != "~":
+        assert config.load({}, [f"separator={name}"], Prepare).separator == name
+
+
+def test_a_text_may_be_quoted_and_a_path_begin_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    read = config.load({}, ["separator=';'", "key=~/k", "encoding=null"], Prepare)
+    assert (read.separator, read.key, read.encoding) == (";", tmp_path / "k", None)
 
 
 def test_one_name_stands_for_a_list_of_it(tmp_path, parts):

@@ -142,6 +142,19 @@ def test_the_next_write_recovers_by_itself(tmp_path):
     assert (run / "a.txt").read_text() == "newer"
 
 
+def test_what_a_killed_writer_left_is_removed_and_what_others_write_is_not(tmp_path):
+    run = tmp_path / "run"
+    subprocess.run([sys.executable, "-c", textwrap.dedent(KILLED), run, "0"], check=False)
+    left = [name for name in names(tmp_path) if name.startswith(".run.")]
+    assert len(left) == 1
+    (tmp_path / ".run.v2.1234abcd.part").mkdir()  # of another folder, run.v2
+    with files.whole_folder(run) as first, files.whole_folder(run) as second:
+        assert left[0] not in names(tmp_path)
+        assert first.is_dir()
+        (second / "a.txt").write_text("whole")
+    assert ".run.v2.1234abcd.part" in names(tmp_path)
+
+
 def test_recovering_leaves_what_is_whole(tmp_path):
     (tmp_path / "run").mkdir()
     files.recover_folder(tmp_path / "run")

@@ -1,3 +1,5 @@
+import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -134,6 +136,33 @@ def test_two_at_once_are_refused(table, tmp_path):
         prepare(table, store)
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=60)
+
+
+def test_who_waited_for_another_finds_the_store_there(table, whole, tmp_path):
+    """The lock is got when the first is done, on a file that it has removed."""
+    store, log = tmp_path / "out", tmp_path / "log"
+    first = start(table, store, log, seconds=0.02)
+    wait_for(lambda: names(log))
+    second = None
+    while second is None:  # until the first no longer holds its lock
+        with contextlib.suppress(CannotDo):
+            second = prepare(table, store)
+    first.communicate(timeout=60)
+    assert first.returncode == 0
+    assert second.skipped
+    assert Store(store).content_hash == whole
+
+
+def test_of_a_store_that_did_not_come_about_nothing_is_left(tmp_path, monkeypatch):
+    table = source(tmp_path / "in", [{"text": "a", "patient_id": "p"}])
+
+    def fails(*paths):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "rename", fails)
+    with pytest.raises(CannotDo, match=r"nothing of it is left: .*No space left on device"):
+        prepare(table, tmp_path / "out", ids="keyed")
+    assert listing(tmp_path) == ["in"]
 
 
 @pytest.mark.parametrize("limit", [3_000, 20_000], ids=["while decoding", "while writing"])

@@ -7,7 +7,7 @@ from mmssl.errors import WrongUse
 from mmssl.prepare import join
 from mmssl.prepare.settings import Join
 from mmssl.types import Picture, Study
-from tests.preparing import write_csv
+from tests.preparing import made, pictures, write_csv
 
 DEFAULT = Join()
 
@@ -219,3 +219,14 @@ def test_labels_keep_their_types_and_hold_for_all_studies_of_a_patient(tmp_path)
     assert told.studies == {"ambiguous": 2, "matched": 1, "unmatched": 1}
     with pytest.raises(WrongUse, match="has no labels: its columns are PatientID"):
         join.with_labels(studies, write_csv(tmp_path / "truth.csv", [{"PatientID": "A"}]), DEFAULT)
+    twice = write_csv(tmp_path / "truth.csv", [{"PatientID": "A", "Edema": "1", "label_Edema": "0"}])
+    with pytest.raises(WrongUse, match="Edema and label_Edema would both be the label's column"):
+        join.with_labels(studies, twice, DEFAULT)
+
+
+def test_labels_of_a_table_take_the_place_of_those_the_source_has(tmp_path):
+    pictures(tmp_path, ["0.png", "1.png"])
+    rows = [{"image": f"{n}.png", "study_id": f"s{n}", "label_Edema": str(n), "label_grade": "own"} for n in range(2)]
+    labels = write_csv(tmp_path / "truth.csv", [{"study_id": "s0", "Edema": "5"}])
+    found = made(write_csv(tmp_path / "t.csv", rows), tmp_path / "out", labels=labels)
+    assert [(row["label_Edema"], row["label_grade"]) for _, row in sorted(found.items())] == [(5, "own"), (None, "own")]

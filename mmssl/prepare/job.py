@@ -66,7 +66,9 @@ def prepare(
     """
     settings = prepare_settings.read(options, list(overrides))
     source, store = _named(source), _named(store)
-    tables = {name: Path(file) for name, file in (("reports", reports), ("labels", labels)) if file is not None}
+    tables = {
+        name: Path(file).expanduser() for name, file in (("reports", reports), ("labels", labels)) if file is not None
+    }
     with _explained(store):
         reader, name = _reader(source, layout, settings)
         _check_places(source, store, tables)
@@ -75,7 +77,7 @@ def prepare(
         fingerprint = files.hash_json([told, {what: files.hash_file(file) for what, file in tables.items()}])
         files.recover_folder(store)
         origin = {"layout": name, "fingerprint": fingerprint, "options": prepare_settings.told(settings)}
-        if store.is_dir() and any(store.iterdir()):
+        if _is_filled(store):
             return _already(store, origin, settings, keyed=keyed)
         names = plan.names(settings, store, keyed=keyed)
         decoded = [told, settings.source, settings.columns, settings.encoding, settings.separator]
@@ -107,11 +109,13 @@ def _make(
     )
     pictures = [entry.picture for entry in entries]
     with _spool(store, [*decoded, settings.short_side, decode.CHUNK, mmssl.__version__]) as spool_folder:
+        if _is_filled(store):  # by another process, while this one waited
+            return _already(store, origin, settings, keyed=names.key is not None)
         spool = decode.decode(reader, pictures, spool_folder, short_side=settings.short_side, workers=settings.workers)
         verdicts = clean.clean(entries, spool, settings.clean, patients_known=patients_known)
         entries = clean.gathered(entries, spool, verdicts)
         sections, is_cleaned = settings.text.sections, settings.clean.enabled and settings.clean.text
-        with files.whole_folder(store) as folder:
+        with _beside(store), files.whole_folder(store) as folder:
             content = write.Content(
                 entries,
                 spool,
@@ -147,6 +151,10 @@ def _make(
                 _keep_paths(store, entries)
     summary.show(store, manifest, write.examples(content))
     return Summary(store, manifest["counts"]["rows"], manifest["counts"])
+
+
+def _is_filled(store: Path) -> bool:
+    return store.is_dir() and any(store.iterdir())
 
 
 def _named(path: Path | str) -> Path:
@@ -202,9 +210,7 @@ def _source_options(part: type, layout: str, settings: Prepare) -> dict[str, Any
 
 def _check_places(source: Path, store: Path, tables: Mapping[str, Path]) -> None:
     problems = []
-    if store.absolute() == source.absolute() or (
-        source.is_dir() and store.absolute().is_relative_to(source.absolute())
-    ):
+    if store.resolve() == source.resolve() or (source.is_dir() and store.resolve().is_relative_to(source.resolve())):
         problems.append(f"the store {store} would lie inside its source {source}; name a place beside it")
     if store.exists() and not store.is_dir():
         problems.append(f"{store} is a file; a store is a folder")
@@ -261,9 +267,7 @@ def _said(value: Any) -> str:
 def _spool(store: Path, holds: list[Any]) -> Iterator[Path]:
     """A folder beside the store for what is decoded; it outlives an interruption, so that the next call goes on."""
     folder = store.with_name(f".{store.name}.prepare")
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "a") as lock:
-        _hold(lock, store)
+    with _locked(folder, store):
         job = files.hash_json(holds)
         told = folder / "job"
         if not told.is_file() or told.read_text() != job:
@@ -271,8 +275,6 @@ def _spool(store: Path, holds: list[Any]) -> Iterator[Path]:
                 if old.name != "lock":
                     old.unlink()
             told.write_text(job)
-        for part in store.parent.glob(f".{store.name}.*.part"):
-            shutil.rmtree(part, ignore_errors=True)
         try:
             yield folder
         except KeyboardInterrupt:
@@ -282,6 +284,31 @@ def _spool(store: Path, holds: list[Any]) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)  # a full disk is freed again
             raise
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, store: Path) -> Iterator[None]:
+    """The folder, made where it is not there, for this process alone; one that came first removes it when done."""
+    held = folder / "lock"
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(held, "a") as lock:
+            _hold(lock, store)
+            if held.exists() and os.path.samestat(os.fstat(lock.fileno()), held.stat()):
+                yield
+                return
+
+
+@contextlib.contextmanager
+def _beside(store: Path) -> Iterator[None]:
+    """Takes the files beside a store away again where they were made for one that did not come about."""
+    made = [path for path in (plan.beside(store, "key"), plan.beside(store, "sources.private")) if not path.exists()]
+    try:
+        yield
+    except BaseException:
+        for path in made:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _hold(lock: IO[str], store: Path) -> None:

@@ -207,7 +207,8 @@ def with_labels(
 ) -> tuple[list[Study], Joined]:
     """Studies with the columns of a table as label_NAME; for evaluation, no gradient ever depends on them.
 
-    What an empty cell means is `tables.typed`'s; studies that the table lacks have null.
+    What an empty cell means is `tables.typed`'s; studies that the table lacks have null. Labels of the same name that
+    the source has are left out.
 
     Raises:
         WrongUse: where the table has no labels, or its keys match nothing.
@@ -217,20 +218,25 @@ def with_labels(
     names = [column for column in table.columns if column and not tables.is_key(column) and column not in own_keys]
     if not names:
         raise WrongUse(f"{file} has no labels: its columns are {', '.join(table.columns)}")
-    columns = {
-        column if column.startswith("label_") else f"label_{column}": tables.typed(
-            [row.get(column) for row in table.rows], lists=True
-        )
-        for column in names
-    }
+    called = {column: column if column.startswith("label_") else f"label_{column}" for column in names}
+    if twice := [column for column in names if f"label_{column}" in names]:
+        said = ", ".join(f"{column} and label_{column}" for column in twice)
+        raise WrongUse(f"{file}: {said} would both be the label's column; name one of them otherwise")
+    columns = {called[column]: tables.typed([row.get(column) for row in table.rows], lists=True) for column in names}
     lines = [{name: values[number] for name, values in columns.items()} for number in range(len(table.rows))]
     told = join(table, lines, studies, settings, "labels", origin)
     empty = dict.fromkeys(columns)
-    labelled = [
-        replace(study, columns={**study.columns, **(line or empty)})
-        for study, line in zip(studies, told.values, strict=True)
-    ]
+    labelled = [_labelled(study, line or empty) for study, line in zip(studies, told.values, strict=True)]
     return labelled, told
+
+
+def _labelled(study: Study, labels: Mapping[str, Any]) -> Study:
+    """The study with labels, which take the place of those that the source gives its images under the same name."""
+    pictures = tuple(
+        replace(picture, columns={name: value for name, value in picture.columns.items() if name not in labels})
+        for picture in study.pictures
+    )
+    return replace(study, pictures=pictures, columns={**study.columns, **labels})
 
 
 def _given(columns: Mapping[str, Any]) -> dict[str, Any]:

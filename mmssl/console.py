@@ -64,7 +64,7 @@ def _bar(title: str, total: int | None, unit: str | None) -> Iterator[Callable[.
 
     columns = (
         shown.TextColumn("{task.description}"),
-        shown.BarColumn(),
+        shown.BarColumn(bar_width=None),
         shown.MofNCompleteColumn(),
         shown.TextColumn("{task.fields[rate]}"),
         shown.TimeElapsedColumn(),

@@ -184,6 +184,6 @@ def opened(picture: Picture) -> Image.Image:
     if isinstance(picture, Image.Image):
         return picture
     content = images.read_bytes(Path(picture))
-    if content[128:132] == b"DICM":
+    if dicom.is_dicom(content):
         return dicom.pixels(content, 0)[0].image
     return images.open_image(content)

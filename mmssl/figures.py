@@ -187,5 +187,5 @@ def _bytes(figure: "Figure", format: Format) -> bytes:
     held = io.BytesIO()
     about = {"Date": None, "Creator": None} if format == "svg" else {"Software": None}
     with matplotlib.rc_context({"svg.hashsalt": "mmssl", "svg.fonttype": "path"}):
-        figure.savefig(held, format=format, dpi=144, metadata=about)
+        figure.savefig(held, format=format, dpi=144, metadata=about, bbox_inches="tight", pad_inches=0.1)
     return held.getvalue()

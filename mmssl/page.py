@@ -65,6 +65,15 @@ def shorten(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[: length - 3].rsplit(maxsplit=1)[0].rstrip(' .,;:')}..."
 
 
+def years(age: float) -> str:
+    """An age as people say it.
+
+    >>> years(64.48), years(0.25)
+    ('64 y', '3 months')
+    """
+    return f"{age:.0f} y" if age >= 2 else f"{age * 12:.0f} months"
+
+
 def shown(value: object) -> str:
     """A value as a page shows it: three decimals, whole numbers bare, lists by comma, a hyphen for nothing.
 

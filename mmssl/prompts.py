@@ -195,7 +195,8 @@ class _Check:
         uncertain = self.choice("uncertain", get_args(Uncertain), "ignore")
         if self.problems:
             return None
-        used = (positive + negative) if task == "multi_label" else templates
+        constant = negative if not any("{}" in text for text in negative) else ()  # beside others one is no trap
+        used = (positive + constant) if task == "multi_label" else templates
         made = []
         for name, words in phrases.items():
             own = overrides.get(name, {})

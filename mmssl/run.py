@@ -29,6 +29,13 @@ from mmssl.types import Batch
 from mmssl.validation import HITS, Validator
 
 
+NEEDS = {
+    "R@10": f"a validation split with more than {HITS} rows that have a text, and more than {HITS} distinct texts",
+    "knn": "validation.knn=COLUMN, and at least 20 training images with a value there",
+}
+"""What has to be there for a metric of the validation."""
+
+
 @dataclasses.dataclass
 class Run:
     """A run in memory: what the loop needs by name."""
@@ -209,11 +216,12 @@ class Run:
             run = self.settings.run
             console.say(f"the model is {run / 'checkpoint'}; how it went is shown in {run / 'report.html'}")
         if rank() == 0 and self.best is None:
-            console.say(
-                f"no RUN/best was kept: the metric {self.settings.checkpoint.best!r} was never there (R@10 needs "
-                f"a validation split with more than {HITS} rows that have a text, and more than {HITS} distinct texts; "
-                "knn needs validation.knn)"
-            )
+            metric = self.settings.checkpoint.best
+            needs = NEEDS.get(metric.removeprefix("text_to_image_").removeprefix("image_to_text_"))
+            why = f"; it needs {needs}" if needs else ""
+            console.say(f"no RUN/best was kept: the metric {metric!r} was never there{why}")
+        if rank() == 0 and self.step == 0:
+            console.warn("not one step was made before the time was over; give more minutes")
 
     def go_on(self, folder: Path, clock: Clock) -> bool:
         """Weights, optimizer and position of a checkpoint; True where the run is finished."""

@@ -36,9 +36,10 @@ class RunLog:
             with whole_file(self.path) as part:
                 part.write_text("".join(keep), encoding="utf-8")
             self.file = open(self.path, "a", encoding="utf-8")
-        total = None if self.total is None else self.total - self.after
-        self._progress = console.progress("training", total, "steps", rate=False)
+        self._progress = console.progress("training", self.total, "steps", rate=False)
         self._advance = self._progress.__enter__() if self.writes else None
+        if self._advance is not None:
+            self._advance(self.after)
         return self
 
     def __exit__(

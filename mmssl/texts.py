@@ -30,9 +30,12 @@ def truncated_share(settings: Pretrain, rows: batches.TrainingRows, network: Net
     tower: Any = network.towers["text"]
     cut = tower.tokenizer(some).truncated if some else 0
     if cut and rank() == 0:
+        ways = ["data.text=sentences"] if settings.data.text == "whole" else []
+        ways += [f"data.sentences={settings.data.sentences - 1}"] if not ways and settings.data.sentences > 1 else []
+        remedy = f"; {ways[0]} makes them shorter" if ways else ""
         console.say(
             f"{cut} of {len(some)} training texts looked at are longer than the {tower.context_length} tokens that the "
-            "text tower reads, and are cut; data.text=sentences makes them shorter"
+            f"text tower reads, and are cut{remedy}"
         )
     return cut / len(some) if some else None
 

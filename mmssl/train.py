@@ -5,9 +5,11 @@ goes on with the very weights it would have had: on one CPU bit for bit, for run
 """
 
 import itertools
+import signal
+import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from accelerate import Accelerator
@@ -17,7 +19,7 @@ from mmssl import checkpoint as checkpoints
 from mmssl import config as configs
 from mmssl import console, hardware
 from mmssl.data.store import Store
-from mmssl.distributed import first_says, on_first, wait
+from mmssl.distributed import first_says, on_first, rank, wait, world_size
 from mmssl.errors import WrongUse, many
 from mmssl.files import recover_folder, remove_parts
 from mmssl.run import Run
@@ -63,10 +65,12 @@ def run_to_its_end(settings: Pretrain, began: float, *, resume: bool) -> Path:
     if found is not None and run.go_on(found, clock):
         console.say(f"{settings.run}: this run is finished at step {run.step}; there is nothing to do")
         return settings.run / "checkpoint"
+    if resume:
+        say_where(settings, run.step, found)
     on_first(lambda: settings.run.mkdir(parents=True, exist_ok=True))
     accelerator.init_trackers("log")
     log = RunLog(settings, accelerator, after=run.step, total=clock.steps)
-    with log:
+    with log, Stop() as stop:
         for number, batch in zip(itertools.count(run.step), run.loader(), strict=False):
             share = first_says(clock.share(number), accelerator.device)
             if share >= 1:
@@ -77,12 +81,52 @@ def run_to_its_end(settings: Pretrain, began: float, *, resume: bool) -> Path:
             log.step(run.step, losses, norm=norm, learning_rate=learning_rate, scale=run.scale)
             if due(run.step, run.every_validation, clock) or clock.unknown_end:
                 run.validate(log, clock)
-            if due(run.step, run.every_save, clock):
+            if due(run.step, run.every_save, clock) or stop.asked:
                 run.save(clock)
+            if stop.asked:
+                raise KeyboardInterrupt
         run.finish(log, clock)
     wait()  # a process that leaves while another still talks to it takes that one down
     accelerator.end_training()
     return settings.run / "checkpoint"
+
+
+class Stop:
+    """Ctrl-C, or a scheduler's SIGTERM, in a run of one process: it comes to the end of its step and is saved first.
+
+    The second one ends it at once. Of several processes one could be a step ahead of another, so there the first does.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        here = threading.current_thread() is threading.main_thread() and world_size() == 1
+        self.before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)} if here else {}
+
+    def __enter__(self) -> Self:
+        for one in self.before:
+            signal.signal(one, self.ask)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for one, handler in self.before.items():
+            signal.signal(one, handler)
+
+    def ask(self, number: int, frame: object) -> None:
+        self.asked = True
+        self.__exit__()
+        console.say("\nstopping after this step; once more to stop at once")
+
+
+def say_where(settings: Pretrain, step: int, found: Path | None) -> None:
+    """What `--resume` found."""
+    if rank() != 0:
+        return
+    if found is not None:
+        console.say(f"going on with {settings.run} after step {step}")
+    elif (settings.run / "metrics.jsonl").exists():
+        console.say(f"{settings.run} has no checkpoint yet: it begins anew")
+    else:
+        console.say(f"there is no run at {settings.run} yet: it begins here")
 
 
 def look_at_run(settings: Pretrain, *, resume: bool) -> Path | None:
@@ -96,7 +140,8 @@ def look_at_run(settings: Pretrain, *, resume: bool) -> Path | None:
     exists = (settings.run / "metrics.jsonl").exists() or kept.exists()
     if exists and not resume:
         raise WrongUse(
-            f"{settings.run} holds a run already: go on with it by --resume, name another by run=FOLDER, or remove it"
+            f"{settings.run} holds a run already: go on with it by --resume (resume=True in Python), name another by "
+            "run=FOLDER, or remove it"
         )
     if not kept.exists():
         return None

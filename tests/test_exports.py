@@ -136,6 +136,21 @@ def test_the_readme_of_an_export_has_what_a_hub_reads(tmp_path):
         assert "Depends on" not in (out / "README.md").read_text()
 
 
+@pytest.mark.parametrize("to", ["open_clip", "timm"])
+def test_the_code_of_an_exports_readme_gives_what_the_checkpoint_gives(tmp_path, to):
+    """With batch norm: a model that is left as for training answers otherwise."""
+    network = save(tmp_path / "checkpoint", RESNET, CLIP_TEXT).eval()
+    out = export(tmp_path / "checkpoint", tmp_path / "out", to=to)
+    code = (out / "README.md").read_text().split("```python")[1].split("```")[0]
+    x = torch.randn(2, 3, 64, 64)
+    found = {"images": x}
+    with torch.no_grad():
+        exec(code.replace("PATH OF THIS FOLDER", str(out)), found)
+        given = found["features"] if to == "timm" else found["model"].encode_image(x, normalize=True)
+        ours = network.towers["image"](x).pooled if to == "timm" else network.embed_images(x)
+    torch.testing.assert_close(given, ours, atol=1e-5, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     "image",
     [

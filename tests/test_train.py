@@ -89,6 +89,48 @@ def test_going_on_gives_the_very_weights_of_a_run_without_a_break(whole, store, 
     assert [line["loss"] for line in lines(run) if "loss" in line] == [x["loss"] for x in lines(whole) if "loss" in x]
 
 
+def press_ctrl_c_at(monkeypatch, number, *, times=1):
+    real = running.step
+
+    def pressing(*args, **named):
+        found = real(*args, **named)
+        if named["number"] == number:
+            for _ in range(times):
+                os.kill(os.getpid(), signal.SIGINT)
+        return found
+
+    monkeypatch.setattr(running, "step", pressing)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_ctrl_c_saves_first_and_going_on_loses_nothing(whole, store, tmp_path, monkeypatch, capsys, workers):
+    run = tmp_path / "run"
+    words = [*of(store, run), "optim.steps=12", f"data.workers={workers}"]
+    with monkeypatch.context() as patch:
+        press_ctrl_c_at(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(TINY, *words, resume=True)
+    said = capsys.readouterr().err
+    assert f"there is no run at {run} yet: it begins here" in said
+    assert "stopping after this step" in said
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    pretrain(TINY, *words, resume=True)
+    assert f"going on with {run} after step 3" in capsys.readouterr().err
+    assert_same_weights(whole, run)
+    assert_each_step_once(run, 12)
+
+
+def test_a_second_ctrl_c_ends_a_run_at_once(store, tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        press_ctrl_c_at(patch, 2, times=2)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(TINY, *of(store, tmp_path / "run"), "optim.steps=12")
+    assert not (tmp_path / "run" / "checkpoint").exists()
+    capsys.readouterr()
+    pretrain(TINY, *of(store, tmp_path / "run"), "optim.steps=12", resume=True)
+    assert "has no checkpoint yet: it begins anew" in capsys.readouterr().err
+
+
 def test_a_kill_between_the_two_renames_of_a_checkpoint_loses_nothing(whole, store, tmp_path):
     run = tmp_path / "run"
     pretrain(TINY, *of(store, run), "optim.steps=12")

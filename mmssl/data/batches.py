@@ -4,6 +4,7 @@ import io
 import itertools
 import math
 import os
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -23,6 +24,8 @@ from mmssl.files import number_of
 from mmssl.types import Batch, Tokenizer, Tokens
 
 TextMode = Literal["sentences", "whole"]
+READERS: dict[bytes, Any] = {b"\xff\xd8": JpegImageFile, b"\x89P": PngImageFile}
+"""What reads nearly all files of a store, by their first two bytes; Pillow's way of finding out takes longer."""
 Sample = tuple[np.ndarray, str, int]  # views [V, C, H, W] uint8, text, place in Rows
 
 
@@ -138,7 +141,7 @@ class Samples(Dataset):  # type: ignore[type-arg]
     def open(self, place: int) -> Image.Image:
         """The row's picture in 8 bits; a JPEG is decoded no larger than needed."""
         content = self.rows.store.image_bytes(int(self.rows.row[place]))
-        kind = JpegImageFile if content.startswith(b"\xff\xd8") else PngImageFile  # all that a store holds
+        kind = READERS.get(content[:2], Image.open)
         image: Image.Image = kind(io.BytesIO(content))
         mode = "L" if self.reading.channels == 1 else "RGB"
         if image.format == "JPEG":
@@ -208,8 +211,14 @@ def loader(
         num_workers=min(8, max(1, cores // 2)) if workers is None else workers,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=False,
+        worker_init_fn=_leave_to_parent,
     )
     return iter(loading)
+
+
+def _leave_to_parent(worker: int) -> None:
+    """Ctrl-C, which a terminal sends to all, is the parent's affair: it still needs the batch under way."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Lookup:

@@ -146,6 +146,11 @@ def pixels(source: bytes | Path, frame: int | None = None, *, max_frames: int | 
         return [_frame(dataset, number, *one) for number, one in zip(wanted, decoded, strict=True)]
 
 
+def is_dicom(content: bytes) -> bool:
+    """Whether a file is DICOM by its first bytes, with or without the preamble; no other image begins so."""
+    return content[128:132] == b"DICM" or _looks_headless(content)
+
+
 def open_any(source: bytes | Path) -> list[tuple[Image.Image, dict[str, Any]]]:
     """The pictures in a file of any kind that is read here, with the columns that the file itself says of them.
 
@@ -156,7 +161,7 @@ def open_any(source: bytes | Path) -> list[tuple[Image.Image, dict[str, Any]]]:
         Unreadable: with one of `REASONS`.
     """
     content = source if isinstance(source, bytes) else images.read_bytes(source)
-    if content[128:132] != b"DICM":
+    if not is_dicom(content):
         return [(images.open_image(content), {})]
     told = read(content).columns
     columns = {name: told[name] for name in OF_PICTURE if told[name] is not None}

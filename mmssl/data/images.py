@@ -38,6 +38,7 @@ MAX_BYTES = 2**31
 _ENCODED = "_encoded"  # attribute of an opened image that holds the file's bytes; Pillow does not hand it on to copies
 _LOSSLESS = "_lossless"  # likewise, whether these bytes hold the pixels without loss
 _LOSSLESS_FORMATS = ("PNG", "TIFF", "BMP", "GIF", "PPM")
+_FORMAT = {"MPO": "JPEG"}
 _COLOUR_SPREAD = 16  # channels nearer to one another than this are grey with the noise of a codec
 _COLOUR_SHARE = 0.001  # a coloured arrow on a grey slice does not make it a colour image
 
@@ -46,7 +47,7 @@ class Stored(NamedTuple):
     """A picture as a store keeps it."""
 
     bytes: bytes
-    """A JPEG or PNG file."""
+    """An image file."""
     width: int
     height: int
     is_colour: bool
@@ -123,10 +124,10 @@ def read_bytes(path: Path) -> bytes:
 def standardise(image: Image.Image, *, short_side: int = 512) -> Stored:
     """A picture as a store keeps it; never enlarged.
 
-    - The bytes of an 8-bit JPEG or PNG whose short side fits stay as they are, whatever the mode; `view8` flattens.
+    - The bytes of an 8-bit file whose short side fits stay as they are, whatever the mode; `view8` flattens.
     - 16-bit stays 16-bit, as PNG. Integers and floats that do not fit are shifted or scaled into 16 bits: `scale`.
-    - All else becomes grey or RGB, transparent ones laid over black: as PNG where the source was lossless and is not
-      made smaller, else as JPEG of quality 95.
+    - All else (what is larger, animated, or lies on its side) becomes grey or RGB, transparent ones laid over black:
+      as PNG where the source was lossless and is not made smaller, else as JPEG of quality 95.
 
     Raises:
         Unreadable: `decode_failed`, where the picture is of a kind that cannot be converted.
@@ -140,7 +141,7 @@ def standardise(image: Image.Image, *, short_side: int = 512) -> Stored:
     deep = small.mode == "I;16"
     lossless = vars(image).get(_LOSSLESS, image.format in _LOSSLESS_FORMATS) and small is plain
     if encoded is not None and small is plain and not deep and _is_plain_file(image, encoded):
-        data, kind = encoded, "PNG" if image.format == "PNG" else "JPEG"
+        data, kind = encoded, _FORMAT.get(image.format or "", image.format or "")
     elif deep or lossless:
         data, kind = _png(small), "PNG"
     else:
@@ -266,10 +267,14 @@ def _grey_if_equal(image: Image.Image) -> Image.Image:
 
 
 def _is_plain_file(image: Image.Image, content: bytes) -> bool:
-    """Whether the file's bytes are a JPEG, or a PNG that is one 8-bit picture to every reader."""
-    if image.format in ("JPEG", "MPO"):  # a JPEG with more pictures behind it, as cameras write them
+    """Whether the file's bytes are one 8-bit picture to every reader."""
+    if image.format in ("JPEG", "MPO"):  # MPO: a JPEG with more pictures behind it, as cameras write them
         return True
-    return image.format == "PNG" and content[24] <= 8 and b"acTL" not in content[:4096]
+    if image.format == "PNG":
+        return content[24] <= 8 and b"acTL" not in content[:4096]
+    several: Any = image
+    one_frame = image.format not in ("GIF", "TIFF", "WEBP") or several.n_frames == 1
+    return one_frame and image.mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
 def _cut_short(content: bytes) -> bool:

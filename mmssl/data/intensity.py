@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 INTENSITY: dict[str, Any] = {
     "version": 1,
     "short_side": 512,
-    "eight_bit": "as given, after the VOI window where the source is DICOM: PNG and JPEG files that fit byte for byte, "
-    "other lossless ones as PNG, the rest as JPEG of quality 95; who decodes them makes palettes, 1 bit, CMYK and "
-    "alpha (laid over black) grey or RGB",
+    "eight_bit": "as given, after the VOI window where the source is DICOM: files that fit byte for byte; where they "
+    "are too large, animated or lie on their side, lossless ones that fit as PNG, the rest as JPEG of quality 95; who "
+    "decodes them makes palettes, 1 bit, CMYK and alpha (laid over black) grey or RGB",
     "jpeg_quality": 95,
     "sixteen_bit": "PNG, lossless; CT from DICOM as Hounsfield units plus hu_offset, all else as the source has it",
     "hu_offset": 32768,

@@ -155,7 +155,7 @@ class Store:
         return table.select(["row", *shown])
 
     def image_bytes(self, row: int) -> bytes:
-        """The stored file (JPEG or PNG) of a row."""
+        """The stored file of a row: JPEG or PNG, or as the source had it."""
         number = bisect.bisect_right(self._starts, row) - 1
         if row < 0 or number >= len(self.shards):
             raise IndexError(f"row {row} of {len(self)} rows")

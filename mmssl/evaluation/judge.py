@@ -181,7 +181,7 @@ def too_few(truth: Floats) -> str | None:
     """Why a label cannot be judged, None where it can."""
     positives, negatives = int((truth == 1).sum()), int((truth == 0).sum())
     if positives + negatives == 0:
-        return "nothing is known about it"
+        return "nothing is known of it"
     if min(positives, negatives) < FEWEST:
         return f"it has {positives} positives and {negatives} negatives, {FEWEST} of each are needed"
     return None

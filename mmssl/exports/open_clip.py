@@ -43,6 +43,7 @@ A model of clinical images and reports, pre-trained with mmssl {version} (checkp
 import open_clip
 
 model, _, preprocess = open_clip.create_model_and_transforms("local-dir:PATH OF THIS FOLDER")
+model.eval()  # open_clip hands a model over as for training
 tokenizer = open_clip.get_tokenizer("local-dir:PATH OF THIS FOLDER")
 ```
 

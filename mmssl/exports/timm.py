@@ -33,7 +33,7 @@ The image tower of a model pre-trained with mmssl {version} (checkpoint `{hash}`
 ```python
 import timm
 
-tower = timm.create_model("local-dir:PATH OF THIS FOLDER", pretrained=True)
+tower = timm.create_model("local-dir:PATH OF THIS FOLDER", pretrained=True).eval()
 features = tower(images)  # [B, 3, {size}, {size}], normalised -> [B, {width}]
 ```
 
@@ -72,7 +72,7 @@ class Export:
         readme = README.format(**about, size=tower.image_size, width=tower.width)
         (folder / "README.md").write_text(readme, encoding="utf-8")
         _compare(tower, folder)
-        return ['timm.create_model("local-dir:...", pretrained=True) loads the weights; without it they are random']
+        return ['timm.create_model("local-dir:...", pretrained=True).eval() gives the tower as it was trained; without pretrained=True its weights are random']
 
 
 def _described(tower: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:

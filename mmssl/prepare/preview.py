@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 
 from mmssl import files, page
 from mmssl.data import dicom
+from mmssl.data.dicom_frames import XRAY
 from mmssl.data.store import Store
 from mmssl.prepare import clean, summary
 
@@ -56,9 +57,11 @@ def write(folder: Path, *, title: str) -> None:
 
 
 def _tags(row: Mapping[str, Any]) -> list[Any]:
-    """What is known of a row, and of what it is not known: `unknown` alone would not say."""
-    told = {name: row[name] for name in ("modality", "view", "sex", "age") if row[name]}
-    return [f"{name} unknown" if value == "unknown" else value for name, value in told.items()]
+    """What is known of a row; that a view is not known, of films alone."""
+    told = {name: row[name] for name in ("modality", "view", "sex") if row[name]}
+    if told.get("view") == "unknown":
+        told |= {"view": "view unknown"} if row["modality"] in XRAY else {"view": None}
+    return [*filter(None, told.values()), *([page.years(row["age"])] if row["age"] is not None else [])]
 
 
 def _rows(store: Store) -> list[dict[str, Any]]:

@@ -22,7 +22,8 @@ from mmssl.prepare.clean import Verdict
 from mmssl.prepare.decode import Spool
 from mmssl.prepare.plan import Entry
 
-ENDINGS = {"JPEG": "jpg", "PNG": "png"}
+ENDINGS = {"JPEG": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}
+"""Of files, where they are not the format's name in lower case."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def _rows(content: Content, places: Sequence[int], schema: pa.Schema) -> Iterato
         text, flags = _text(content, entry, verdict.flags)
         row: dict[str, Any] = {name: columns.get(name) for name in table_rows.PER_IMAGE} | {
             "id": name,
-            "image": {"bytes": content.spool.bytes(place), "path": f"{name}.{ENDINGS[frame.format or 'JPEG']}"},
+            "image": {"bytes": content.spool.bytes(place), "path": f"{name}.{_ending(frame.format)}"},
             "text": text,
             "report": entry.report if entry.report is not None else entry.text,
             "sections": _sections(entry.report),
@@ -161,6 +162,11 @@ def _rows(content: Content, places: Sequence[int], schema: pa.Schema) -> Iterato
             "study_datetime": table_rows.own("study_datetime", columns.get("study_datetime")),
         }
         yield row | {one: _fit(columns.get(one), schema.field(one).type) for one in extra}
+
+
+def _ending(format: str | None) -> str:
+    assert format is not None, "a frame that is kept has a format"
+    return ENDINGS.get(format, format.lower())
 
 
 def _text(content: Content, entry: Entry, flags: tuple[str, ...]) -> tuple[str | None, tuple[str, ...]]:

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -87,6 +88,18 @@ def test_a_hit_carries_all_that_the_store_knows(made):
 )
 def test_each_filter(made, where, allowed):
     assert rows(search(made.index, "nodule", k=10, where=where))[:20] == ranked(allowed)[:10]
+
+
+@pytest.mark.parametrize(
+    "name", ["vector", "Vector", "thumbnail", "_distance", "_rowid", "_rowaddr", "_rowoffset", "_score", "%5Frowid"]
+)
+def test_a_column_may_be_called_as_lancedb_or_the_index_calls_its_own(tmp_path, name):
+    store, embedder = OracleStore(tmp_path / "store"), OracleEmbedder(tmp_path / "checkpoint")
+    store.table = store.table.append_column(name, pa.array([f"v{i}" for i in range(60)]))
+    index = build(embedder, store, tmp_path / "index")
+    assert [hit[name] for hit in search(index, "nodule", k=3)] == ["v3", "v9", "v15"]
+    where = f"`{name}` in ('v9', 'v15')"
+    assert rows(search(index, "nodule", where=where)) == store.select(where=where)["row"].to_pylist() == [9, 15]
 
 
 def ranked(allowed):

@@ -20,7 +20,7 @@ import mmssl
 from mmssl import console, page
 from mmssl.errors import CannotDo, WrongUse
 from mmssl.files import read_format, whole_folder, write_json
-from mmssl.where import given_name, sql_name
+from mmssl.where import OWN, given_name, sql_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 ROWS, INFO = "rows", "mmssl.json"
-OWN = ("vector", "thumbnail")
-"""Columns that the store does not have; everything else is metadata."""
 CHUNK, AT_ONCE = 64, 4096
 """Rows encoded between two moves of the progress bar, and rows written at a time."""
 

@@ -14,7 +14,7 @@ from mmssl import console, page
 from mmssl import where as filters
 from mmssl.errors import CannotDo, WrongUse
 from mmssl.files import check_file_to_write, whole_file
-from mmssl.search.index import OWN, Encodes, Index, open_index
+from mmssl.search.index import Encodes, Index, open_index
 
 if TYPE_CHECKING:
     import numpy as np
@@ -193,7 +193,7 @@ def find(index: Index, vector: np.ndarray, *, k: int, condition: str | None = No
     ids = found["id"].to_pylist()
     order = sorted(range(len(found)), key=lambda i: (-round(scores[i], 6), ids[i]))[:k]
     best = found.take(np.array(order, np.int64))
-    rows = best.drop_columns([*OWN, "_distance"]).to_pylist()
+    rows = best.drop_columns([*filters.OWN, "_distance"]).to_pylist()
     hits = [_hit(row, score) for row, score in zip(rows, scores[order].tolist(), strict=True)]
     return hits, best["thumbnail"].to_pylist()
 

@@ -105,6 +105,13 @@ def test_help_comes_quickly():
         (["zeroshot", "store", "--prompts", "p.yaml"], "a checkpoint and a store are needed"),
         (["demo", "out", "seed"], "'seed' is no setting; write key=value, say seed=1"),
         (["prepare", "a", "b", "c"], "'c' is no setting"),
+        (
+            ["prepare", "a", "b", "--reports", "c", "--reports=d"],
+            "give --reports once: only the last value would count",
+        ),
+        (["search", "my.index", "x", "--where", "a > 1", "--where", "b > 1"], "give --where once"),
+        (["search", "my.index", "x", "-k", "1", "-k2"], "give -k once"),
+        (["index", "a", "b", "c", "--split", "test", "--where", "a > 1", "--split", "test"], "give --split once"),
         ([], "Usage: mmssl"),
     ],
 )
@@ -186,6 +193,13 @@ def test_one_quiet_command_does_not_quieten_the_next(calls):
     cli.run(["-q", "demo", "out"])
     cli.run(["demo", "out"])
     assert not console.quiet
+
+
+def test_flags_and_what_may_be_repeated_are_given_more_than_once(calls):
+    assert (
+        cli.run(["search", "i", "x", "-q", "--quiet", "--json", "--json", "--not-patient", "a", "--not-patient=b"]) == 0
+    )
+    assert calls[0][2]["not_patient"] == ["a", "b"]
 
 
 def test_search_prints_json_alone(capsys, calls):

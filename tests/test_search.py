@@ -116,6 +116,15 @@ def test_the_query_patient_is_left_out(made):
     assert sorted(left) == list(range(4, 60))  # those of patients that nobody knows stay
 
 
+def test_several_patients_are_left_out_by_the_command(made, capsys):
+    words = ["search", str(made.index), "nodule", "-k", "60", "--json", "--not-patient", "p0", "--not-patient", " p2 "]
+    assert cli.run(words) == 0
+    out, err = capsys.readouterr()
+    assert not {hit["patient_id"] for hit in json.loads(out)} & {"p0", "p2"}
+    assert len(json.loads(out)) == 60 - 8
+    assert "knows no patient" not in err
+
+
 def test_an_unknown_patient_is_said(made, capsys):
     assert rows(search(made.index, "nodule", k=1, not_patient="o'hara")) == [3]
     assert 'warning: the index knows no patient "o\'hara"; nothing was left out for it' in capsys.readouterr().err

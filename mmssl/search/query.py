@@ -45,7 +45,7 @@ def search(
         image: an image to look for more of (PNG, JPEG, DICOM); with `query` too, halfway between both.
         k: how many hits, at most 1000.
         where: a filter over the index's columns, `sex = 'F' and age > 60`.
-        not_patient: patients whose images are left out.
+        not_patient: patients whose images are left out; blanks around a name do not count.
         html: file for the hits as pictures.
         checkpoint: where the index's checkpoint is now, if it was moved.
 
@@ -97,7 +97,7 @@ def _check(index: Index, query: str | None, image: Path | str | Image.Image | No
 
 
 def _patients(given: str | Sequence[str] | None) -> list[str]:
-    return [given] if isinstance(given, str) else list(given or [])
+    return [patient.strip() for patient in ([given] if isinstance(given, str) else given or [])]
 
 
 def _condition(index: Index, where: str | None, patients: list[str]) -> str | None:

@@ -361,3 +361,8 @@ def test_hits_as_json(made):
     assert [hit["id"] for hit in read] == [hit["id"] for hit in hits]
     assert dt.datetime.fromisoformat(read[0]["study_datetime"]) == hits[0]["study_datetime"]
     assert "NaN" not in to_json(search(made.index, "nodule", k=60))
+
+
+def test_json_has_no_infinite_numbers():
+    hits = [{"dose": float("inf"), "doses": [float("nan"), 1.5], "sections": [{"at": float("-inf")}], "id": "a"}]
+    assert json.loads(to_json(hits)) == [{"dose": None, "doses": [None, 1.5], "sections": [{"at": None}], "id": "a"}]

@@ -268,8 +268,21 @@ def print_hits(hits: Sequence[Hit], *, title: str | None = None) -> None:
 
 
 def to_json(hits: Sequence[Hit]) -> str:
-    """Hits as JSON, dates as ISO 8601."""
-    return json.dumps(list(hits), indent=2, ensure_ascii=False, default=_iso)
+    """Hits as JSON, dates as ISO 8601; null for infinities, which JSON does not have."""
+    return json.dumps(_finite(list(hits)), indent=2, ensure_ascii=False, allow_nan=False, default=_iso)
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for every number in it that is not finite."""
+    match value:
+        case dict():
+            return {name: _finite(one) for name, one in value.items()}
+        case list():
+            return [_finite(one) for one in value]
+        case float():
+            return value if math.isfinite(value) else None
+        case _:
+            return value
 
 
 def _iso(value: Any) -> str:

@@ -108,7 +108,7 @@ Quiet = Annotated[
     typer.Option(
         "--quiet",
         "-q",
-        help="Results alone: no progress, no remarks.",
+        help="Results and warnings alone: no progress, no remarks.",
         callback=_quiet,
         expose_value=False,
         is_eager=True,

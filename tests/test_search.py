@@ -130,6 +130,20 @@ def test_an_unknown_patient_is_said(made, capsys):
     assert 'warning: the index knows no patient "o\'hara"; nothing was left out for it' in capsys.readouterr().err
 
 
+def test_quiet_leaves_warnings_and_clean_json(tmp_path, capsys):
+    world = World(tmp_path)
+    shutil.rmtree(world.store.path)
+    capsys.readouterr()
+    words = ["search", str(world.index), "a nodule " * 7, "-k", "1", "-q", "--json", "--not-patient", "nobody"]
+    assert cli.run(words) == 0
+    out, err = capsys.readouterr()
+    assert rows(json.loads(out)) == [3]
+    unknown, long, gone = err.splitlines()
+    assert unknown == "warning: the index knows no patient 'nobody'; nothing was left out for it"
+    assert long.startswith("warning: the query is longer than the model reads")
+    assert gone.startswith(f"warning: the store {world.store.path} is no longer there")
+
+
 def test_an_image_finds_its_like(made, tmp_path):
     film = Image.new("L", (100, 100), level("hernia"))
     for name in ("film.png", "film.jpg"):

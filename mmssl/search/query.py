@@ -109,7 +109,7 @@ def _condition(index: Index, where: str | None, patients: list[str]) -> str | No
     for patient in patients:
         own = filters.parse("patient_id = '" + patient.replace("'", "''") + "'").check(index.columns)
         if not index.table.count_rows(own.sql()):
-            console.say(f"warning: the index knows no patient {patient!r}; nothing was left out for it")
+            console.warn(f"the index knows no patient {patient!r}; nothing was left out for it")
     parts = [f"({filters.parse(text).check(index.columns).sql()})" for text in texts]
     return " AND ".join(parts) or None
 
@@ -145,8 +145,8 @@ def _vector(embedder: Encodes, query: str | None, image: Path | str | Image.Imag
     if query is not None:
         if embedder.truncated([query])[0]:
             words, read = query.split(), _words_read(embedder, query.split())
-            console.say(
-                f"warning: the query is longer than the model reads; of its {len(words)} words the first {read} count, "
+            console.warn(
+                f"the query is longer than the model reads; of its {len(words)} words the first {read} count, "
                 f"up to: ... {' '.join(words[max(0, read - 4) : read])}"
             )
         vectors.append(embedder.encode_text([query])[0])
@@ -214,7 +214,7 @@ def _remark(index: Index, hits: list[Hit]) -> None:
         console.say(f"no hits: none of the {index.info['rows']} images in {index.path} is left by the filter")
     changed = _store_changed(index)
     if changed:
-        console.say(f"warning: {changed}")
+        console.warn(changed)
 
 
 def _store_changed(index: Index) -> str | None:

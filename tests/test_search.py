@@ -253,6 +253,23 @@ def test_how_much_of_a_query_is_read_that_is_longer_than_the_model_takes(made, c
     assert "longer than the model reads" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("options", [{}, {"not_patient": "p0"}, {"where": "sex = 'F'"}])
+def test_an_index_whose_rows_are_gone_is_incomplete(tmp_path, options):
+    index = World(tmp_path).index
+    shutil.rmtree(index / "rows.lance" / "data")
+    said = f"{index} is an incomplete index: its rows cannot be read; remove it and make it with: mmssl index"
+    with pytest.raises(CannotDo, match=said):
+        search(index, "nodule", **options)
+
+
+def test_an_index_with_a_damaged_file_is_incomplete(tmp_path):
+    index = World(tmp_path).index
+    [file] = (index / "rows.lance" / "data").iterdir()
+    file.write_bytes(file.read_bytes()[::-1])
+    with pytest.raises(CannotDo, match="is an incomplete index: its rows cannot be read"):
+        search(index, "nodule")
+
+
 def test_words_asked_of_images_alone(tmp_path):
     world = World(tmp_path, has_text=False)
     with pytest.raises(WrongUse, match="learnt from images alone and has no text tower; search with an image"):

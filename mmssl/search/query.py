@@ -108,7 +108,9 @@ def _condition(index: Index, where: str | None, patients: list[str]) -> str | No
         texts.append(f"patient_id is null or patient_id not in ({quoted})")
     for patient in patients:
         own = filters.parse("patient_id = '" + patient.replace("'", "''") + "'").check(index.columns)
-        if not index.table.count_rows(own.sql()):
+        with index.reading():
+            known = index.table.count_rows(own.sql())
+        if not known:
             console.warn(f"the index knows no patient {patient!r}; nothing was left out for it")
     parts = [f"({filters.parse(text).check(index.columns).sql()})" for text in texts]
     return " AND ".join(parts) or None
@@ -183,7 +185,8 @@ def find(index: Index, vector: np.ndarray, *, k: int, condition: str | None = No
         asked = index.table.search(vector, vector_column_name="vector").distance_type("dot").limit(fetch)
         if condition:
             asked = asked.where(condition, prefilter=True)
-        found = asked.to_arrow()
+        with index.reading():
+            found = asked.to_arrow()
         distance = found["_distance"].to_numpy()
         if len(found) < fetch or distance[-1] > distance[k - 1] + 2e-6:
             break

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -312,6 +313,33 @@ def test_ctrl_c_stops_a_real_command_with_one_line(tmp_path):
     assert out == ""
     assert err.strip().splitlines()[-1] == "mmssl: stopped by Ctrl-C; what was written before is whole"
     assert "Traceback" not in err
+
+
+EARLY = """
+import importlib, os, runpy, signal, sys
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Stop())
+sys.argv = ["mmssl", "--version"]
+"""
+SCRIPT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]["scripts"]["mmssl"]
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "runpy.run_module('mmssl', run_name='__main__', alter_sys=True)",
+        f"module, _, name = {SCRIPT!r}.partition(':'); getattr(importlib.import_module(module), name)()",
+    ],
+    ids=["module", "program"],
+)
+def test_ctrl_c_while_a_command_is_imported_is_one_line_too(start):
+    done = subprocess.run([sys.executable, "-c", EARLY + start], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stdout == ""
+    assert done.stderr == "\nmmssl: stopped by Ctrl-C; what was written before is whole\n"
 
 
 # ---- the public API ------------------------------------------------------------------------------------------------

@@ -50,7 +50,12 @@ class Settable(Command):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         words, settings = _part(args, self._options_with_value())
-        left = super().parse_args(ctx, words)
+        try:
+            left = super().parse_args(ctx, words)
+        except typer.BadParameter as error:
+            if not error.message:  # an argument is missing, for which a setting may have been meant
+                error.message = "; ".join(f"{one} was read as a setting, ./{one} is a path" for one in settings)
+            raise
         if stray := ctx.params.get("settings"):
             raise typer.BadParameter(f"{stray[0]!r} is no setting; write key=value, say seed=1", ctx=ctx)
         ctx.params["settings"] = settings

@@ -158,6 +158,13 @@ def test_a_missing_path_is_not_filled_by_a_setting(capsys, calls):
     assert not calls
 
 
+@pytest.mark.parametrize("words", [["a=b.csv", "store"], ["store", "a=b.csv"]])
+def test_a_path_that_was_read_as_a_setting_is_named(capsys, calls, words):
+    assert cli.run(["prepare", *words]) == 2
+    assert "Missing argument 'STORE'. a=b.csv was read as a setting, ./a=b.csv is a path" in plain(capsys)
+    assert not calls
+
+
 def test_the_last_of_several_paths_is_the_store(calls):
     assert cli.run(["zeroshot", "a", "b", "--prompts", "p.yaml", "store", "--unit", "study"]) == 0
     [(_, (checkpoints, store), named)] = calls

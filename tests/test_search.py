@@ -130,7 +130,8 @@ def test_an_unknown_patient_is_said(made, capsys):
     assert 'warning: the index knows no patient "o\'hara"; nothing was left out for it' in capsys.readouterr().err
 
 
-def test_quiet_leaves_warnings_and_clean_json(tmp_path, capsys):
+def test_quiet_leaves_warnings_and_clean_json(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(console, "quiet", False)  # put back afterwards: -q sets it
     world = World(tmp_path)
     shutil.rmtree(world.store.path)
     capsys.readouterr()

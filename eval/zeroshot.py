@@ -16,7 +16,7 @@ def main(checkpoint: Path, store_path: Path, prompt_file: Path, out: Path) -> No
     """Asks a model in words, and writes what it answers and how good that is to `out`."""
     asked = prompts.read(prompt_file)
     for trap in prompts.lint(asked):
-        console.say(f"warning: {trap}")
+        console.warn(trap)
     for one in asked.classes[:3]:
         console.say(f"{one.name}: {one.positive[0]!r}" + (f" against {one.negative[0]!r}" if one.negative else ""))
 

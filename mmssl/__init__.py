@@ -4,10 +4,10 @@ Every command is a function of the same name here (`mmssl.prepare`, `mmssl.pretr
 is first asked for, so `import mmssl` loads no heavy library.
 """
 
+from __future__ import annotations
+
 import importlib
-import inspect
 import sys
-import textwrap
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,8 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    import inspect
+
     from mmssl.data.store import Store as Store
     from mmssl.embed import Embedder as Embedder
     from mmssl.embed import load as load
@@ -106,11 +108,16 @@ class _Job(ModuleType):
 
     @property
     def __signature__(self) -> inspect.Signature:
+        import inspect
+
         return inspect.signature(self.__wrapped__)
 
     @property
     def __doc__(self) -> str:  # pyright: ignore
         """What `help` shows of a module, which has no place for a signature."""
+        import inspect
+        import textwrap
+
         call = f"{self.__wrapped__.__name__}{self.__signature__}"
         return f"{inspect.getdoc(self.__wrapped__)}\n\n{textwrap.fill(call, 100, subsequent_indent='    ')}"
 

@@ -23,7 +23,7 @@ SETTING = re.compile(r"[A-Za-z_][\w-]*(\.[\w-]+)*=.*", re.DOTALL)
 
 
 class Command(TyperCommand):
-    """A command whose usage is written as its arguments' metavars have it."""
+    """A command whose usage is written as its arguments' metavars have it; an option with one value is given once."""
 
     def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:
         arguments = [param.metavar or "" for param in self.params if isinstance(param, TyperArgument)]
@@ -31,10 +31,18 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         try:
+            self._check_once(ctx, args)
             return super().parse_args(ctx, args)
         except typer.BadParameter as error:
             error.message = _choices(error.message)
             raise
+
+    def _check_once(self, ctx: typer.Context, args: list[str]) -> None:
+        """Raises where all but the last of several values would be passed over."""
+        _, _, given = self.make_parser(ctx).parse_args(list(args))
+        single = [one for one in given if isinstance(one, TyperOption) and not one.is_flag and not one.multiple]
+        if twice := sorted({one.opts[-1] for one in single if single.count(one) > 1}):
+            raise typer.BadParameter(f"give {' and '.join(twice)} once: only the last value would count", ctx=ctx)
 
 
 class Settable(Command):
@@ -42,7 +50,12 @@ class Settable(Command):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         words, settings = _part(args, self._options_with_value())
-        left = super().parse_args(ctx, words)
+        try:
+            left = super().parse_args(ctx, words)
+        except typer.BadParameter as error:
+            if not error.message:  # an argument is missing, for which a setting may have been meant
+                error.message = "; ".join(f"{one} was read as a setting, ./{one} is a path" for one in settings)
+            raise
         if stray := ctx.params.get("settings"):
             raise typer.BadParameter(f"{stray[0]!r} is no setting; write key=value, say seed=1", ctx=ctx)
         ctx.params["settings"] = settings
@@ -100,7 +113,7 @@ Quiet = Annotated[
     typer.Option(
         "--quiet",
         "-q",
-        help="Results alone: no progress, no remarks.",
+        help="Results and warnings alone: no progress, no remarks.",
         callback=_quiet,
         expose_value=False,
         is_eager=True,
@@ -312,7 +325,7 @@ def search(
     image: Annotated[
         Path | None, typer.Option(help="An image to look for more of; with QUERY too, halfway between both.")
     ] = None,
-    not_patient: Annotated[str | None, typer.Option(help="A patient to leave out.")] = None,
+    not_patient: Annotated[list[str] | None, typer.Option(help="A patient to leave out; may be repeated.")] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="The checkpoint that made the index, if it lies elsewhere now.")
     ] = None,

@@ -6,13 +6,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 
 quiet = False
-"""Set by `-q`: nothing but errors and results that were asked for."""
+"""Set by `-q`: nothing but errors, warnings and results that were asked for."""
 
 
 def say(text: str) -> None:
     """A remark; to stderr, so that results alone go to stdout."""
     if not quiet:
         print(text, file=sys.stderr, flush=True)
+
+
+def warn(text: str) -> None:
+    """What a user must know to trust a result, so it is said under `-q` too; to stderr."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, is_result: bool = False) -> None:

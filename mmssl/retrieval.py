@@ -70,7 +70,7 @@ def retrieve(
         files.check_folder_to_write(Path(out), option="--out")
     result = run(embed.load(Path(checkpoint)), Store(Path(store)), split=split, where=where)
     for warning in result["warnings"]:
-        console.say(f"warning: {warning}")
+        console.warn(warning)
     show(result)
     if out is not None:
         files.write_json(Path(out) / "retrieval.json", result)

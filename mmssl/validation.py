@@ -58,8 +58,8 @@ class Validator:
         collapsed = [name for name in ("rank_image", "rank_text") if found.get(name, COLLAPSED) < COLLAPSED]
         if collapsed:
             found["warning"] = "collapse"
-            console.say(
-                f"warning: {' and '.join(collapsed)} below {COLLAPSED:g}: the embeddings are collapsing onto one "
+            console.warn(
+                f"{' and '.join(collapsed)} below {COLLAPSED:g}: the embeddings are collapsing onto one "
                 "another; lower optim.lr, lengthen optim.warmup, or raise data.batch_size"
             )
         return found

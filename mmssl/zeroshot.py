@@ -76,7 +76,7 @@ def zeroshot(
         labels=Path(labels) if labels is not None else None,
     )  # fmt: skip
     for warning in outcome.result["warnings"]:
-        console.say(f"warning: {warning}")
+        console.warn(warning)
     results.show(outcome.result, saved=out is not None)
     if out is not None:
         results.save(outcome, Path(out))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,13 @@ def test_help_comes_quickly():
         (["zeroshot", "store", "--prompts", "p.yaml"], "a checkpoint and a store are needed"),
         (["demo", "out", "seed"], "'seed' is no setting; write key=value, say seed=1"),
         (["prepare", "a", "b", "c"], "'c' is no setting"),
+        (
+            ["prepare", "a", "b", "--reports", "c", "--reports=d"],
+            "give --reports once: only the last value would count",
+        ),
+        (["search", "my.index", "x", "--where", "a > 1", "--where", "b > 1"], "give --where once"),
+        (["search", "my.index", "x", "-k", "1", "-k2"], "give -k once"),
+        (["index", "a", "b", "c", "--split", "test", "--where", "a > 1", "--split", "test"], "give --split once"),
         ([], "Usage: mmssl"),
     ],
 )
@@ -150,6 +158,13 @@ def test_a_missing_path_is_not_filled_by_a_setting(capsys, calls):
     assert not calls
 
 
+@pytest.mark.parametrize("words", [["a=b.csv", "store"], ["store", "a=b.csv"]])
+def test_a_path_that_was_read_as_a_setting_is_named(capsys, calls, words):
+    assert cli.run(["prepare", *words]) == 2
+    assert "Missing argument 'STORE'. a=b.csv was read as a setting, ./a=b.csv is a path" in plain(capsys)
+    assert not calls
+
+
 def test_the_last_of_several_paths_is_the_store(calls):
     assert cli.run(["zeroshot", "a", "b", "--prompts", "p.yaml", "store", "--unit", "study"]) == 0
     [(_, (checkpoints, store), named)] = calls
@@ -186,6 +201,13 @@ def test_one_quiet_command_does_not_quieten_the_next(calls):
     cli.run(["-q", "demo", "out"])
     cli.run(["demo", "out"])
     assert not console.quiet
+
+
+def test_flags_and_what_may_be_repeated_are_given_more_than_once(calls):
+    assert (
+        cli.run(["search", "i", "x", "-q", "--quiet", "--json", "--json", "--not-patient", "a", "--not-patient=b"]) == 0
+    )
+    assert calls[0][2]["not_patient"] == ["a", "b"]
 
 
 def test_search_prints_json_alone(capsys, calls):
@@ -298,6 +320,33 @@ def test_ctrl_c_stops_a_real_command_with_one_line(tmp_path):
     assert out == ""
     assert err.strip().splitlines()[-1] == "mmssl: stopped by Ctrl-C; what was written before is whole"
     assert "Traceback" not in err
+
+
+EARLY = """
+import importlib, os, runpy, signal, sys
+class Stop:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Stop())
+sys.argv = ["mmssl", "--version"]
+"""
+SCRIPT = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["project"]["scripts"]["mmssl"]
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "runpy.run_module('mmssl', run_name='__main__', alter_sys=True)",
+        f"module, _, name = {SCRIPT!r}.partition(':'); getattr(importlib.import_module(module), name)()",
+    ],
+    ids=["module", "program"],
+)
+def test_ctrl_c_while_a_command_is_imported_is_one_line_too(start):
+    done = subprocess.run([sys.executable, "-c", EARLY + start], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert done.stdout == ""
+    assert done.stderr == "\nmmssl: stopped by Ctrl-C; what was written before is whole\n"
 
 
 # ---- the public API ------------------------------------------------------------------------------------------------

@@ -15,6 +15,13 @@ def test_a_remark_goes_to_standard_error(capsys):
     assert capsys.readouterr() == ("", "two files had no report\n")
 
 
+def test_a_warning_goes_to_standard_error_under_quiet_too(capsys, monkeypatch):
+    monkeypatch.setattr(console, "quiet", True)
+    console.say("two files had no report")
+    console.warn("the store has changed")
+    assert capsys.readouterr() == ("", "warning: the store has changed\n")
+
+
 def test_a_table_goes_to_standard_output_with_numbers_to_the_right(capsys):
     console.table("Scores", ["label", "auroc"], [["Edema [left]", 0.91234], ["Hernia", None]])
     out, err = capsys.readouterr()

@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -89,6 +90,18 @@ def test_each_filter(made, where, allowed):
     assert rows(search(made.index, "nodule", k=10, where=where))[:20] == ranked(allowed)[:10]
 
 
+@pytest.mark.parametrize(
+    "name", ["vector", "Vector", "thumbnail", "_distance", "_rowid", "_rowaddr", "_rowoffset", "_score", "%5Frowid"]
+)
+def test_a_column_may_be_called_as_lancedb_or_the_index_calls_its_own(tmp_path, name):
+    store, embedder = OracleStore(tmp_path / "store"), OracleEmbedder(tmp_path / "checkpoint")
+    store.table = store.table.append_column(name, pa.array([f"v{i}" for i in range(60)]))
+    index = build(embedder, store, tmp_path / "index")
+    assert [hit[name] for hit in search(index, "nodule", k=3)] == ["v3", "v9", "v15"]
+    where = f"`{name}` in ('v9', 'v15')"
+    assert rows(search(index, "nodule", where=where)) == store.select(where=where)["row"].to_pylist() == [9, 15]
+
+
 def ranked(allowed):
     """Rows as they must come: those that show a nodule, then the others by their lean, of which all have none."""
     others = [i for i in range(60) if SHOWN[i % 6] != "nodule" and allowed(i)]
@@ -103,9 +116,33 @@ def test_the_query_patient_is_left_out(made):
     assert sorted(left) == list(range(4, 60))  # those of patients that nobody knows stay
 
 
+def test_several_patients_are_left_out_by_the_command(made, capsys):
+    words = ["search", str(made.index), "nodule", "-k", "60", "--json", "--not-patient", "p0", "--not-patient", " p2 "]
+    assert cli.run(words) == 0
+    out, err = capsys.readouterr()
+    assert not {hit["patient_id"] for hit in json.loads(out)} & {"p0", "p2"}
+    assert len(json.loads(out)) == 60 - 8
+    assert "knows no patient" not in err
+
+
 def test_an_unknown_patient_is_said(made, capsys):
     assert rows(search(made.index, "nodule", k=1, not_patient="o'hara")) == [3]
     assert 'warning: the index knows no patient "o\'hara"; nothing was left out for it' in capsys.readouterr().err
+
+
+def test_quiet_leaves_warnings_and_clean_json(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(console, "quiet", False)  # put back afterwards: -q sets it
+    world = World(tmp_path)
+    shutil.rmtree(world.store.path)
+    capsys.readouterr()
+    words = ["search", str(world.index), "a nodule " * 7, "-k", "1", "-q", "--json", "--not-patient", "nobody"]
+    assert cli.run(words) == 0
+    out, err = capsys.readouterr()
+    assert rows(json.loads(out)) == [3]
+    unknown, long, gone = err.splitlines()
+    assert unknown == "warning: the index knows no patient 'nobody'; nothing was left out for it"
+    assert long.startswith("warning: the query is longer than the model reads")
+    assert gone.startswith(f"warning: the store {world.store.path} is no longer there")
 
 
 def test_an_image_finds_its_like(made, tmp_path):
@@ -215,6 +252,23 @@ def test_how_much_of_a_query_is_read_that_is_longer_than_the_model_takes(made, c
     assert "of its 14 words the first 12 count, up to: ... lobe of the lung" in said
     search(made.index, "a nodule", k=1)
     assert "longer than the model reads" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [{}, {"not_patient": "p0"}, {"where": "sex = 'F'"}])
+def test_an_index_whose_rows_are_gone_is_incomplete(tmp_path, options):
+    index = World(tmp_path).index
+    shutil.rmtree(index / "rows.lance" / "data")
+    said = f"{index} is an incomplete index: its rows cannot be read; remove it and make it with: mmssl index"
+    with pytest.raises(CannotDo, match=said):
+        search(index, "nodule", **options)
+
+
+def test_an_index_with_a_damaged_file_is_incomplete(tmp_path):
+    index = World(tmp_path).index
+    [file] = (index / "rows.lance" / "data").iterdir()
+    file.write_bytes(file.read_bytes()[::-1])
+    with pytest.raises(CannotDo, match="is an incomplete index: its rows cannot be read"):
+        search(index, "nodule")
 
 
 def test_words_asked_of_images_alone(tmp_path):
@@ -339,3 +393,8 @@ def test_hits_as_json(made):
     assert [hit["id"] for hit in read] == [hit["id"] for hit in hits]
     assert dt.datetime.fromisoformat(read[0]["study_datetime"]) == hits[0]["study_datetime"]
     assert "NaN" not in to_json(search(made.index, "nodule", k=60))
+
+
+def test_json_has_no_infinite_numbers():
+    hits = [{"dose": float("inf"), "doses": [float("nan"), 1.5], "sections": [{"at": float("-inf")}], "id": "a"}]
+    assert json.loads(to_json(hits)) == [{"dose": None, "doses": [None, 1.5], "sections": [{"at": None}], "id": "a"}]

@@ -20,7 +20,7 @@ import mmssl
 from mmssl import console, page
 from mmssl.errors import CannotDo, WrongUse
 from mmssl.files import read_format, whole_folder, write_json
-from mmssl.where import given_name, sql_name
+from mmssl.where import OWN, given_name, sql_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 ROWS, INFO = "rows", "mmssl.json"
-OWN = ("vector", "thumbnail")
-"""Columns that the store does not have; everything else is metadata."""
 CHUNK, AT_ONCE = 64, 4096
 """Rows encoded between two moves of the progress bar, and rows written at a time."""
 
@@ -221,6 +219,16 @@ class Index:
     table: Any
     """The LanceDB table."""
 
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """What its table cannot answer, as an error that says so; a table opens without a look at its rows."""
+        try:
+            yield
+        except (OSError, RuntimeError, ValueError) as error:
+            raise CannotDo(
+                f"{self.path} is an incomplete index: its rows cannot be read; remove it and {_again(self.path)}"
+            ) from error
+
     def place_of(self, what: Literal["checkpoint", "store"]) -> Path:
         """Where that was when the index was made, or lies now that both were moved together."""
         then, beside = Path(self.info[what]["path"]), self.path / self.info[what]["beside"]
@@ -241,7 +249,7 @@ def open_index(path: Path) -> Index:
     Raises:
         CannotDo: where there is none, it is incomplete, or a newer version wrote it.
     """
-    again = f"make it with: mmssl index CHECKPOINT STORE {path}"
+    again = _again(path)
     if not path.is_dir():
         raise CannotDo(f"there is no index at {path}; {again}")
     if not (path / INFO).exists():
@@ -255,6 +263,10 @@ def open_index(path: Path) -> Index:
     if rows != info["rows"]:
         raise CannotDo(f"{path} is an incomplete index: {rows} of {info['rows']} rows are there; remove it and {again}")
     return Index(path, info, table)
+
+
+def _again(path: Path) -> str:
+    return f"make it with: mmssl index CHECKPOINT STORE {path}"
 
 
 def _lancedb() -> Any:

@@ -14,7 +14,7 @@ from mmssl import console, page
 from mmssl import where as filters
 from mmssl.errors import CannotDo, WrongUse
 from mmssl.files import check_file_to_write, whole_file
-from mmssl.search.index import OWN, Encodes, Index, open_index
+from mmssl.search.index import Encodes, Index, open_index
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,7 @@ def search(
         image: an image to look for more of (PNG, JPEG, DICOM); with `query` too, halfway between both.
         k: how many hits, at most 1000.
         where: a filter over the index's columns, `sex = 'F' and age > 60`.
-        not_patient: patients whose images are left out.
+        not_patient: patients whose images are left out; blanks around a name do not count.
         html: file for the hits as pictures.
         checkpoint: where the index's checkpoint is now, if it was moved.
 
@@ -97,7 +97,7 @@ def _check(index: Index, query: str | None, image: Path | str | Image.Image | No
 
 
 def _patients(given: str | Sequence[str] | None) -> list[str]:
-    return [given] if isinstance(given, str) else list(given or [])
+    return [patient.strip() for patient in ([given] if isinstance(given, str) else given or [])]
 
 
 def _condition(index: Index, where: str | None, patients: list[str]) -> str | None:
@@ -108,8 +108,10 @@ def _condition(index: Index, where: str | None, patients: list[str]) -> str | No
         texts.append(f"patient_id is null or patient_id not in ({quoted})")
     for patient in patients:
         own = filters.parse("patient_id = '" + patient.replace("'", "''") + "'").check(index.columns)
-        if not index.table.count_rows(own.sql()):
-            console.say(f"warning: the index knows no patient {patient!r}; nothing was left out for it")
+        with index.reading():
+            known = index.table.count_rows(own.sql())
+        if not known:
+            console.warn(f"the index knows no patient {patient!r}; nothing was left out for it")
     parts = [f"({filters.parse(text).check(index.columns).sql()})" for text in texts]
     return " AND ".join(parts) or None
 
@@ -145,8 +147,8 @@ def _vector(embedder: Encodes, query: str | None, image: Path | str | Image.Imag
     if query is not None:
         if embedder.truncated([query])[0]:
             words, read = query.split(), _words_read(embedder, query.split())
-            console.say(
-                f"warning: the query is longer than the model reads; of its {len(words)} words the first {read} count, "
+            console.warn(
+                f"the query is longer than the model reads; of its {len(words)} words the first {read} count, "
                 f"up to: ... {' '.join(words[max(0, read - 4) : read])}"
             )
         vectors.append(embedder.encode_text([query])[0])
@@ -183,7 +185,8 @@ def find(index: Index, vector: np.ndarray, *, k: int, condition: str | None = No
         asked = index.table.search(vector, vector_column_name="vector").distance_type("dot").limit(fetch)
         if condition:
             asked = asked.where(condition, prefilter=True)
-        found = asked.to_arrow()
+        with index.reading():
+            found = asked.to_arrow()
         distance = found["_distance"].to_numpy()
         if len(found) < fetch or distance[-1] > distance[k - 1] + 2e-6:
             break
@@ -193,7 +196,7 @@ def find(index: Index, vector: np.ndarray, *, k: int, condition: str | None = No
     ids = found["id"].to_pylist()
     order = sorted(range(len(found)), key=lambda i: (-round(scores[i], 6), ids[i]))[:k]
     best = found.take(np.array(order, np.int64))
-    rows = best.drop_columns([*OWN, "_distance"]).to_pylist()
+    rows = best.drop_columns([*filters.OWN, "_distance"]).to_pylist()
     hits = [_hit(row, score) for row, score in zip(rows, scores[order].tolist(), strict=True)]
     return hits, best["thumbnail"].to_pylist()
 
@@ -214,7 +217,7 @@ def _remark(index: Index, hits: list[Hit]) -> None:
         console.say(f"no hits: none of the {index.info['rows']} images in {index.path} is left by the filter")
     changed = _store_changed(index)
     if changed:
-        console.say(f"warning: {changed}")
+        console.warn(changed)
 
 
 def _store_changed(index: Index) -> str | None:
@@ -268,8 +271,21 @@ def print_hits(hits: Sequence[Hit], *, title: str | None = None) -> None:
 
 
 def to_json(hits: Sequence[Hit]) -> str:
-    """Hits as JSON, dates as ISO 8601."""
-    return json.dumps(list(hits), indent=2, ensure_ascii=False, default=_iso)
+    """Hits as JSON, dates as ISO 8601; null for infinities, which JSON does not have."""
+    return json.dumps(_finite(list(hits)), indent=2, ensure_ascii=False, allow_nan=False, default=_iso)
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for every number in it that is not finite."""
+    match value:
+        case dict():
+            return {name: _finite(one) for name, one in value.items()}
+        case list():
+            return [_finite(one) for one in value]
+        case float():
+            return value if math.isfinite(value) else None
+        case _:
+            return value
 
 
 def _iso(value: Any) -> str:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from mmssl import errors
 from mmssl.where import engines, reading
 from mmssl.where.columns import kind_of, mismatches
+from mmssl.where.engines import OWN as OWN
 from mmssl.where.engines import given_name as given_name
 from mmssl.where.engines import sql_name as sql_name
 from mmssl.where.tree import Tree, leaves

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +13,9 @@ from mmssl.where.tree import Compare, Contains, In, IsNull, Not, Together, Tree
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.compute as pc
+
+OWN = ("vector", "thumbnail")
+"""Columns of an index that the store does not have; everything else is metadata."""
 
 
 def _compute() -> Any:
@@ -126,14 +130,22 @@ def _literal(value: Any) -> str:
 
 
 def sql_name(column: str) -> str:
-    """A column's name in a LanceDB table, which allows neither dots nor backticks.
+    """A column's name in a LanceDB table, which allows neither dots nor backticks and has names of its own.
 
-    >>> sql_name("source_Ref. No")
-    'source_Ref%2E No'
+    Those begin with `_` (`_rowid`, `_distance`); like ours, they are theirs in lower case alone.
+
+    >>> sql_name("source_Ref. No"), sql_name("_rowid"), sql_name("vector")
+    ('source_Ref%2E No', '%5Frowid', '%76ector')
     """
-    return column.replace("%", "%25").replace(".", "%2E").replace("`", "%60")
+    escaped = column.translate({ord(sign): _escaped(sign) for sign in "%.`"})
+    taken = column.startswith("_") or column in OWN
+    return _escaped(column[0]) + escaped[1:] if taken else escaped
+
+
+def _escaped(sign: str) -> str:
+    return f"%{ord(sign):02X}"
 
 
 def given_name(sql_name: str) -> str:
     """What `sql_name` was made from."""
-    return sql_name.replace("%60", "`").replace("%2E", ".").replace("%25", "%")
+    return urllib.parse.unquote(sql_name)

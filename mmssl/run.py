@@ -28,7 +28,6 @@ from mmssl.step import step
 from mmssl.types import Batch
 from mmssl.validation import HITS, Validator
 
-
 NEEDS = {
     "R@10": f"a validation split with more than {HITS} rows that have a text, and more than {HITS} distinct texts",
     "knn": "validation.knn=COLUMN, and at least 20 training images with a value there",

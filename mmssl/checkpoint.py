@@ -23,12 +23,18 @@ from torch import Tensor, nn
 
 from mmssl import __version__, config
 from mmssl.errors import CannotDo, many
-from mmssl.files import hash_file, read_format, sync, usual_mode, whole_folder
+from mmssl.files import former_of, hash_file, read_format, swapped, sync, usual_mode, whole_folder
 from mmssl.model import Network, build_network
 from mmssl.settings import Pretrain
 
 FORMAT = 1
 NEEDED = ("checkpoint.json", "model.safetensors")
+TOLD = ("config", "weights_sha256")
+"""Keys of checkpoint.json without which it is none."""
+POSITION = ("step", "best", "elapsed", "reserve", "finished")
+"""Where a run stands."""
+SAMPLE = "No pleural effusion."
+"""A text whose tokens are noted, so that another tokenizer is found out."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ def find(path: Path) -> Path:
     """
     path = Path(path)
     last = path.with_name("checkpoint")
-    for folder in (path, path / "checkpoint"):
+    for folder in (path, path / "checkpoint", former_of(path), former_of(path / "checkpoint")):
         if (folder / "checkpoint.json").exists():
             missing = [name for name in NEEDED if not (folder / name).exists()]
             if missing:
@@ -106,6 +112,8 @@ def find(path: Path) -> Path:
         raise CannotDo(f"{path}: this run kept no best (no validation had its metric, {metric}); use {last}")
     if not path.exists():
         raise CannotDo(f"{path}: no such checkpoint")
+    if said := swapped(path, needed="a checkpoint"):
+        raise CannotDo(said)
     raise CannotDo(
         f"{path}: not a checkpoint: neither it nor its folder `checkpoint` holds checkpoint.json. "
         "A run that was ended before its first checkpoint has none yet"
@@ -115,7 +123,10 @@ def find(path: Path) -> Path:
 def read_info(path: Path) -> dict[str, Any]:
     """checkpoint.json, without loading any weights."""
     folder = find(path)
-    return read_format(folder / "checkpoint.json", newest=FORMAT, what="checkpoint")
+    info = read_format(folder / "checkpoint.json", newest=FORMAT, what="checkpoint")
+    if missing := [key for key in TOLD if key not in info]:
+        raise CannotDo(f"{folder / 'checkpoint.json'} is damaged: it has no {', '.join(missing)}")
+    return info
 
 
 def load(path: Path, *, trust: Sequence[str] = (), device: str = "cpu") -> Loaded:
@@ -133,13 +144,34 @@ def load(path: Path, *, trust: Sequence[str] = (), device: str = "cpu") -> Loade
     folder = find(path)
     info = read_info(folder)
     settings = config.build(info["config"], Pretrain, name=f"{folder}/checkpoint.json", trust=list(trust))
+    if settings.encoders.text is not None and not (folder / "text").is_dir():
+        raise CannotDo(f"{folder}: the checkpoint is incomplete: no text")
     network = build_network(settings, files=folder / "text", trust=list(trust))
     if hash_file(folder / "model.safetensors") != info["weights_sha256"]:
         raise CannotDo(f"{folder}: model.safetensors is not the file this checkpoint was written with (damaged?)")
+    check_tokenizer(network, info.get("tokenizer"), folder)
     fill(network, read_tensors(folder / "model.safetensors"))
     network.requires_grad_(False).eval().to(device)
     digest = hashlib.sha256((folder / "checkpoint.json").read_bytes()).hexdigest()
     return Loaded(network, info, folder, digest)
+
+
+def tokenizer_contract(tower: Any, truncated: float | None) -> dict[str, Any]:
+    """How texts became numbers for this tower, and the share of training texts that were too long for it."""
+    sample = tower.tokenizer([SAMPLE])
+    return {"context_length": tower.context_length, "sample": sample.ids[0].tolist(), "truncated_share": truncated}
+
+
+def check_tokenizer(network: Network, told: dict[str, Any] | None, folder: Path) -> None:
+    """Raises CannotDo where texts would become other numbers than those that the tower was trained on."""
+    if told is None or "text" not in network.towers:
+        return
+    tokenizer: Any = network.towers["text"].tokenizer
+    if tokenizer([SAMPLE]).ids[0].tolist() != told["sample"]:
+        raise CannotDo(
+            f"{folder}: the tokenizer in its folder `text` reads a text otherwise than when the checkpoint was "
+            "written: a file of it is missing or damaged"
+        )
 
 
 def read_training(folder: Path) -> Training:
@@ -147,7 +179,10 @@ def read_training(folder: Path) -> Training:
     kept = folder / "training"
     try:
         optimizer = torch.load(kept / "optimizer.pt", map_location="cpu", weights_only=True)
-        return Training(optimizer, json.loads((kept / "position.json").read_text(encoding="utf-8")))
+        position = json.loads((kept / "position.json").read_text(encoding="utf-8"))
+        return Training(optimizer, {key: position[key] for key in POSITION})
+    except KeyError as error:
+        raise CannotDo(f"{kept}: cannot go on from here: position.json has no {error}") from None
     except (OSError, ValueError, RuntimeError) as error:
         raise CannotDo(f"{kept}: cannot go on from here: {error}") from None
 

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +58,8 @@ class Settable(Command):
                 error.message = "; ".join(f"{one} was read as a setting, ./{one} is a path" for one in settings)
             raise
         if stray := ctx.params.get("settings"):
-            raise typer.BadParameter(f"{stray[0]!r} is no setting; write key=value, say seed=1", ctx=ctx)
+            example = f"data.path={stray[0]}" if Path(stray[0], "manifest.json").exists() else "seed=1"
+            raise typer.BadParameter(f"{stray[0]!r} is no setting; write key=value, say {example}", ctx=ctx)
         ctx.params["settings"] = settings
         return left
 
@@ -205,7 +207,7 @@ def prepare(
     labels: Annotated[Path | None, typer.Option(help="Table of labels, for evaluation only.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Make a store, ready for training, of images and their texts."""
+    """Make a store, ready for training, of images and their texts. `mmssl config prepare` shows every setting."""
     from mmssl.prepare.job import prepare as run
 
     run(source, store, layout=layout, reports=reports, labels=labels, overrides=settings or [])
@@ -221,7 +223,7 @@ def pretrain(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Train a model on a store."""
+    """Train a model on a store. `mmssl config CONFIG` shows every setting."""
     from mmssl.train import pretrain as run
 
     try:
@@ -336,6 +338,8 @@ def search(
     """Find images in words, or by an image."""
     from mmssl.search import query as searching
 
+    if query is not None and not index.exists() and Path(query, "mmssl.json").exists():
+        raise typer.BadParameter(f"the index comes first: mmssl search {query} {shlex.quote(str(index))}")
     hits = searching.search(
         index, query, k=k, where=where, image=image, not_patient=not_patient, html=html, checkpoint=checkpoint
     )
@@ -360,13 +364,16 @@ def export(
 
 @app.command(cls=Settable, epilog=_example("mmssl config configs/pretrain/tiny.yaml optim.lr=1e-3"))
 def config(config: Config, settings: Settings = None, quiet: Quiet = False) -> None:
-    """Show a configuration, checked, with every default and setting in place."""
+    """Show a configuration, checked, with every default and setting; `mmssl config prepare` shows those of prepare."""
     import yaml
 
     from mmssl import settings as schema
     from mmssl.config import plain
+    from mmssl.prepare import settings as of_prepare
 
-    print(yaml.safe_dump(plain(schema.read(config, settings or [])), sort_keys=False), end="")
+    for_prepare = str(config) == "prepare" and not config.exists()
+    read = of_prepare.read({}, settings or []) if for_prepare else schema.read(config, settings or [])
+    print(yaml.safe_dump(plain(read), sort_keys=False), end="")
 
 
 def _chosen(settings: list[str] | None, schema: type[Any]) -> Any:

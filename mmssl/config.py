@@ -159,7 +159,7 @@ class _Filler:
         self.problems.append(Problem(key, message, place))
 
     def fill(self, raw: Any, schema: Any, prefix: str) -> Any:
-        """An instance of `schema` from plain values, or None where something is wrong."""
+        """An instance of `schema` from plain values; where some are of no use, with their defaults, or None."""
         before = len(self.problems)
         if not isinstance(raw, Mapping):
             self.problem(prefix.rstrip("."), f"must be a mapping of keys to values, got {raw!r}")
@@ -181,20 +181,23 @@ class _Filler:
         if kind:
             extra = {key: value for key, value in raw.items() if key not in own}
             values["options"] = self.options(kind, raw.get("kind"), extra, own, prefix)
-        if len(self.problems) > before:
-            return None
+        wrong = [problem.key.removeprefix(prefix) for problem in self.problems[before:]]
+        whole = {key: value for key, value in values.items() if value is not None or raw.get(key) is None}
         try:
-            return schema(**values)
+            return schema(**whole)
         except ValueError as error:  # a rule between several keys, held by the schema's __post_init__
-            self.problem(prefix.rstrip("."), str(error), self.typed(prefix, str(error)))
+            if not any(_names(str(error), key) for key in wrong):  # else that mistake may be its cause
+                self.problem(prefix.rstrip("."), str(error), self.typed(prefix, str(error)))
+            return None
+        except TypeError:  # a key that is needed is not there, or of no use
+            assert wrong, "a schema can be made of values without mistakes"
             return None
 
     def typed(self, prefix: str, message: str) -> str | None:
         """The command line, where what a message names was typed there."""
         keys = [key.removeprefix(prefix) for key, place in self.where.items()
                 if place == COMMAND_LINE and key.startswith(prefix)]  # fmt: skip
-        named = any(re.search(rf"(?<![\w.]){re.escape(key)}(?![\w.])", message) for key in keys)
-        return COMMAND_LINE if named else None
+        return COMMAND_LINE if any(_names(message, key) for key in keys) else None
 
     def field(self, value: Any, hint: Any, key: str) -> Any:
         """One value of a schema: another schema, a mapping of labels to parts, or something pydantic checks."""
@@ -257,6 +260,11 @@ class _Filler:
                 said = _unknown(key, [*schema, *own]) if unknown else _messages(some, given.get(key))
                 self.problem(f"{prefix}{key}", said)
             return {}
+
+
+def _names(message: str, key: str) -> bool:
+    """Whether a message speaks of a key."""
+    return re.search(rf"(?<![\w.]){re.escape(key)}(?![\w.])", message) is not None
 
 
 def _unknown(key: str, known: list[str]) -> str:

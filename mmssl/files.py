@@ -58,7 +58,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
             sync(file)
         sync(part)
         recover_folder(path)
-        former = _former(path)
+        former = former_of(path)
         if path.exists():
             shutil.rmtree(former, ignore_errors=True)
             os.rename(path, former)
@@ -92,7 +92,7 @@ def _lock(handle: int) -> bool:
 
 def recover_folder(path: Path) -> None:
     """Puts back the folder that a kill in the middle of `whole_folder` left under its former name."""
-    former = _former(Path(path))
+    former = former_of(Path(path))
     if former.exists() and not Path(path).exists():
         os.rename(former, path)
 
@@ -115,6 +115,17 @@ def check_file_to_write(path: Path, *, option: str) -> None:
     if path.is_dir():
         raise WrongUse(f"{option} {path}: this is a folder; name a file in it")
     check_folder_to_write(path.parent, option=option)
+
+
+MARKS = {"manifest.json": "a store", "checkpoint.json": "a checkpoint", "mmssl.json": "an index"}
+"""The file by which a folder of ours is known."""
+
+
+def swapped(path: Path, *, needed: str) -> str | None:
+    """What to say where a folder of ours stands in the place of another, as where arguments are swapped."""
+    found = next((what for name, what in MARKS.items() if (path / name).is_file()), None)
+    found = "a run" if (path / "checkpoint" / "checkpoint.json").is_file() else found
+    return f"{path} is {found}, and {needed} is needed in its place; are two arguments swapped?" if found else None
 
 
 def or_shipped(path: Path, folder: str) -> Path:
@@ -213,5 +224,6 @@ def number_of(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def _former(path: Path) -> Path:
+def former_of(path: Path) -> Path:
+    """Where a folder is for the moment between the two renames of `whole_folder`, and stays after a kill then."""
     return path.with_name(f".{path.name}.former")

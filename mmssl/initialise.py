@@ -204,11 +204,16 @@ def _fit(state: State, tower: nn.Module, part: str, before: str, after: str) -> 
         tensors,
         missing=tuple(key for key in own if key not in tensors),
         misfit=tuple(misfit),
-        unexpected=tuple(key for key in state if key not in used and not key.startswith(OTHERS[part])),
+        unexpected=tuple(key for key in state if key not in used and not key.startswith(_others(part, before))),
         resized=tuple(resized),
         filled=sum(p.numel() for key, p in tower.named_parameters() if key in tensors),
         total=sum(p.numel() for p in tower.parameters()),
     )
+
+
+def _others(part: str, before: str) -> tuple[str, ...]:
+    """How keys of other parts begin; in a source that is an image tower alone only those of the joint space do so."""
+    return JOINT_ELSEWHERE if part == "image" and not before else OTHERS[part]
 
 
 def _modern(key: str) -> str:
@@ -361,6 +366,10 @@ CLIP_NAMES = (
 
 def _openly_named(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """`CLIPModel` of transformers by open_clip's names, query, key and value joined; anything else as it is."""
+    if "embeddings.class_embedding" in state:  # CLIPVisionModel alone
+        state = {f"vision_model.{key}": value for key, value in state.items()}
+    elif "embeddings.token_embedding.weight" in state:  # CLIPTextModel alone
+        state = {f"text_model.{key}": value for key, value in state.items()}
     if not _has(state, "vision_model.embeddings.class_embedding") and not _has(state, "text_model.encoder.layers."):
         return state
     found: dict[str, Tensor] = {}

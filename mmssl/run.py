@@ -53,6 +53,8 @@ class Run:
     truncated: float | None
     step: int = 0
     best: float | None = None
+    validated: int | None = None
+    """The step at which this process last looked at the validation split."""
 
     @classmethod
     def build(cls, settings: Pretrain, store: Store, device: torch.device, *, found: Path | None) -> "Run":
@@ -175,6 +177,7 @@ class Run:
         best = first_says(math.nan if self.best is None else self.best, torch.device("cpu"))
         self.best = None if math.isnan(best) else best
         wait()
+        self.validated = self.step
         clock.reserve = max(clock.elapsed - began, 1e-3)
 
     def show(self) -> None:
@@ -209,7 +212,8 @@ class Run:
         on_first(lambda: self._write(self.settings.run / "checkpoint", training))
 
     def finish(self, log: RunLog, clock: Clock) -> None:
-        self.validate(log, clock)
+        if self.validated != self.step:
+            self.validate(log, clock)
         self.save(clock, finished=True)
         if rank() == 0:
             run = self.settings.run
@@ -223,9 +227,8 @@ class Run:
             console.warn("not one step was made before the time was over; give more minutes")
 
     def go_on(self, folder: Path, clock: Clock) -> bool:
-        """Weights, optimizer and position of a checkpoint; True where the run is finished."""
+        """Heads, optimizer and position of a checkpoint; True where the run is finished."""
         training = checkpoints.read_training(folder)
-        checkpoints.fill(self.model.network, checkpoints.read_tensors(folder / "model.safetensors"))
         checkpoints.fill(self.model.objectives, checkpoints.read_tensors(folder / "heads.safetensors"))
         self.optimizer.load_state_dict(training.optimizer)
         self.step, self.best = training.position["step"], training.position["best"]
@@ -248,7 +251,7 @@ class Run:
                 "fill_color": 0,
             },
             "intensity": intensity.INTENSITY,
-            "tokenizer": texts.tokenizer_contract(towers["text"], self.truncated) if "text" in towers else None,
+            "tokenizer": checkpoints.tokenizer_contract(towers["text"], self.truncated) if "text" in towers else None,
             "store": {
                 "content_hash": self.store.content_hash,
                 "version": self.store.version,
@@ -271,13 +274,16 @@ class Run:
 def start(settings: Pretrain, found: Path | None) -> Network:
     """The towers and the joint space of a run.
 
-    With a checkpoint to go on from (`found`), nothing is read from where the weights once came from.
+    With a checkpoint to go on from (`found`), the weights are those that it holds, and nothing is read from where they
+    once came from.
 
     Raises:
         WrongUse, CannotDo: naming all weights that cannot be had.
     """
     if found is not None:
-        return build_network(settings, files=found / "text")
+        network = build_network(settings, files=found / "text")
+        checkpoints.fill(network, checkpoints.read_tensors(found / "model.safetensors"))
+        return network
     problems = absent(settings.init)
     try:
         network = build_network(settings)

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le
+from pydantic import Strict
 
-from mmssl import config
+from mmssl import config, plugins
+from mmssl.errors import WrongUse, many
 
 Share = Annotated[float, Ge(0), Le(1)]
 Count = Annotated[int, Ge(1)]
@@ -19,7 +21,7 @@ class Tower:
     part_kind: ClassVar[str] = "encoders"
     kind: str
     """File in mmssl/encoders, or a dotted path."""
-    freeze: Literal["none", "all"] | Annotated[int, Ge(1)] = "none"
+    freeze: Literal["none", "all"] | Annotated[int, Ge(1), Strict()] = "none"
     """`all`, or the number of blocks, counted from the input, that are not trained."""
     lr_scale: Annotated[float, Gt(0)] = 1.0
     """Factor on optim.lr for this tower."""
@@ -94,7 +96,7 @@ class Optim:
 class Saving:
     every: Count | None = None
     """Steps between checkpoints; None: twenty in a run, and at the end."""
-    best: str = "R@10"
+    best: Literal["R@10", "text_to_image_R@10", "image_to_text_R@10", "knn", "rank_image", "rank_text"] = "R@10"
     """The validation metric that decides what RUN/best is; for images alone `knn`."""
 
 
@@ -173,4 +175,17 @@ def read(path: Path, overrides: list[str]) -> Pretrain:
     """
     given = {key for key, _, value in (override.partition("=") for override in overrides) if value.strip() != "null"}
     other = [f"{key}=null" for key in LENGTHS if key not in given] if given & set(LENGTHS) else []
-    return config.load(path, [*other, *overrides], Pretrain)
+    found = config.load(path, [*other, *overrides], Pretrain)
+    check_towers(found.encoders)
+    return found
+
+
+def check_towers(encoders: Encoders) -> None:
+    """Raises WrongUse where an encoder stands in the place of one of the other kind."""
+    problems = []
+    for place, part in (("image", encoders.image), ("text", encoders.text)):
+        reads = None if part is None else vars(plugins.find("encoders", part.kind))["tower"]
+        if part is not None and reads != place:
+            problems.append(f"encoders.{place}.kind: {part.kind} reads {reads}s, and an encoder of {place}s is needed")
+    if problems:
+        raise WrongUse(many("the config", problems))

@@ -15,12 +15,6 @@ LOOKED_AT = 4000
 """Training texts whose length is looked at before a run."""
 
 
-def tokenizer_contract(tower: Any, truncated: float | None) -> dict[str, Any]:
-    """How texts became numbers for this tower, and the share of training texts that were too long for it."""
-    sample = tower.tokenizer(["No pleural effusion."])
-    return {"context_length": tower.context_length, "sample": sample.ids[0].tolist(), "truncated_share": truncated}
-
-
 def truncated_share(settings: Pretrain, rows: batches.TrainingRows, network: Network) -> float | None:
     """Share of the passages that are longer than the text tower reads, of a few thousand looked at; says so."""
     if network.joint is None:

@@ -55,7 +55,10 @@ def pretrain(config: Path | str | Pretrain, *overrides: str, resume: bool = Fals
 def run_to_its_end(settings: Pretrain, began: float, *, resume: bool) -> Path:
     """The loop; `began` is the command's start, from which `minutes` counts."""
     on_cpu = not torch.cuda.is_available()
-    accelerator = Accelerator(cpu=on_cpu, log_with=list(settings.log.trackers) or None, project_dir=settings.run)
+    try:
+        accelerator = Accelerator(cpu=on_cpu, log_with=list(settings.log.trackers) or None, project_dir=settings.run)
+    except ValueError as error:
+        raise WrongUse(f"log.trackers={list(settings.log.trackers)}: {error}") from None
     found = look_at_run(settings, resume=resume)
     store = Store(settings.data.path)
     if found is not None:
@@ -159,7 +162,8 @@ def look_at_run(settings: Pretrain, *, resume: bool) -> Path | None:
 def clean_up(run: Path) -> None:
     """Puts in order what a killed process left half done."""
     if run.exists():
-        recover_folder(run / "checkpoint")
+        for name in ("checkpoint", "best"):
+            recover_folder(run / name)
         remove_parts(run)
 
 

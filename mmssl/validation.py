@@ -19,6 +19,8 @@ from mmssl.settings import Pretrain
 
 COLLAPSED = 2.0
 """An effective rank below this means that embeddings lie on a line or in a point."""
+FEW = 16
+"""Embeddings; of fewer the rank cannot say much."""
 NEIGHBOURS = 20
 HITS = 10
 
@@ -52,10 +54,11 @@ class Validator:
         image = self.embedder.encode_rows(self.store, looked_at)
         found["rank_image"] = metrics.effective_rank(image)
         if self.embedder.has_text:
-            found |= self.retrieval(image) if some else {}
+            found |= self.retrieval(image) if some else self.rank_of_texts(rows.text[:512])
         if some and self.knn and (share := self.neighbours(image, rows)) is not None:
             found["knn"] = share
-        collapsed = [name for name in ("rank_image", "rank_text") if found.get(name, COLLAPSED) < COLLAPSED]
+        told = {"rank_image": len(image), "rank_text": found.pop("texts", 0)}
+        collapsed = [name for name, count in told.items() if count >= FEW and found.get(name, COLLAPSED) < COLLAPSED]
         if collapsed:
             found["warning"] = "collapse"
             console.warn(
@@ -75,7 +78,7 @@ class Validator:
         if len(distinct) < 2:
             return {}
         text = self.embedder.encode_text(distinct)
-        rank = {"rank_text": metrics.effective_rank(text)}
+        rank = {"rank_text": metrics.effective_rank(text), "texts": len(distinct)}
         if min(len(distinct), len(told)) <= HITS:
             return rank
         similarity = text @ image[told].T  # [Q, G]
@@ -88,6 +91,13 @@ class Validator:
             "image_to_text_R@10": back,
             **rank,
         }
+
+    def rank_of_texts(self, texts: list[str]) -> dict[str, float]:
+        """Of the training texts, where there are none to validate on."""
+        distinct = list(dict.fromkeys(text for text in texts if text))
+        if len(distinct) < 2:
+            return {}
+        return {"rank_text": metrics.effective_rank(self.embedder.encode_text(distinct)), "texts": len(distinct)}
 
     def neighbours(self, image: np.ndarray, rows: TrainingRows) -> float | None:
         """Share of validation rows whose value the majority of the nearest training images has; None: too few known."""

@@ -281,6 +281,18 @@ def test_a_length_on_the_command_line_takes_the_place_of_the_files(override, lef
     assert {name for name, value in lengths.items() if value is not None} == left
 
 
+def test_a_rule_between_keys_is_told_beside_other_mistakes():
+    words = ["optim.steps=1", "minutes=1", "foo=1", "optim.lr=-1"]
+    with pytest.raises(WrongUse) as error:
+        config.load(TINY, words, settings.Pretrain)
+    said = str(error.value)
+    assert said.startswith("3 problems in the config")
+    assert "given: optim.steps and minutes" in said
+    with pytest.raises(WrongUse) as error:
+        config.load(TINY, ["optim.steps=many"], settings.Pretrain)
+    assert str(error.value).startswith("1 problem in the config"), "no length is missing, the one there is of no use"
+
+
 def test_a_run_needs_an_objective():
     with pytest.raises(config.ConfigError, match="at least one is needed, say image_report"):
         settings.read({**TINY, "objectives": {}}, [])

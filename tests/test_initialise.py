@@ -107,6 +107,13 @@ def test_a_clip_of_transformers_fills_open_clip_towers(tmp_path):
     texts = theirs.text_projection(theirs.text_model(input_ids=tokens).pooler_output)
     torch.testing.assert_close(ours.embed_images(x), F.normalize(images, dim=1), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(ours.embed_texts(tokens), F.normalize(texts, dim=1), atol=1e-5, rtol=1e-4)
+    theirs.vision_model.save_pretrained(tmp_path / "vision")
+    theirs.text_model.save_pretrained(tmp_path / "text")
+    alone = network()
+    initialise(alone, Init(image=str(tmp_path / "vision"), text=str(tmp_path / "text")))
+    for tower in ("image", "text"):
+        for one, other in zip(alone.towers[tower].parameters(), ours.towers[tower].parameters(), strict=True):
+            assert torch.equal(one, other)
 
 
 def test_one_of_our_own_checkpoints_fills_all_and_says_so(tmp_path):
@@ -286,6 +293,13 @@ def test_every_key_is_said(tmp_path, capsys):
     assert "image, unexpected: stray" in said.err
     assert "image, resized: trunk.positional_embedding (26x64 to 17x64)" in said.err
     assert "Weights to start from" in said.out
+
+
+def test_a_block_too_many_of_a_bare_tower_is_said(tmp_path, capsys):
+    state = clip(vision={"layers": 3}).visual.state_dict()
+    save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "x.safetensors")
+    (report,) = initialise(network(), Init(image=str(tmp_path / "x.safetensors")))
+    assert len([key for key in report.unexpected if key.startswith("transformer.resblocks.2.")]) == 12
 
 
 def test_a_joint_space_of_another_width_is_refused(tmp_path):

@@ -141,10 +141,23 @@ def test_the_most_particular_key_that_matches_anything_is_taken(tmp_path):
     assert joined(tmp_path, studies, rows, Join(key="PatientID", reports="AccessionNumber"))[0] == ["a", None]
 
 
+def test_a_key_may_have_another_name_in_the_tables(tmp_path):
+    studies = [study(0, PatientID="007"), study(1, PatientID="8")]
+    called = Join(columns={"PatientID": "MR number"})
+    reports, counts, _ = joined(tmp_path, studies, [{"MR number": "007", "text": "a"}], called)
+    assert reports == ["a", None]
+    assert counts["key"] == "PatientID"
+    table = write_csv(tmp_path / "truth.csv", [{"MR number": "8", "edema": "1"}])
+    found, _ = join.with_labels(studies, table, called)
+    assert [one.columns for one in found] == [{"label_edema": None}, {"label_edema": 1}]
+    with pytest.raises(WrongUse, match=r"say which is one: join\.columns\.PatientID=NAME"):
+        join.with_labels(studies, table, DEFAULT)
+
+
 def test_a_key_that_is_named_is_one_of_both_tables_or_of_one(tmp_path):
     studies = [study(0, AccessionNumber="1", PatientID="A")]
     table = write_csv(tmp_path / "truth.csv", [{"PatientID": "A", "edema": "1"}])
-    there = "there are PatientID, edema; "
+    there = "there are PatientID, edema; say which is one: join.columns.AccessionNumber=NAME; "
     in_table = "columns label_NAME of the source's own table are labels too"
     with pytest.raises(WrongUse) as said:
         join.with_labels(studies, table, Join(key="AccessionNumber"))

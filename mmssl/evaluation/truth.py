@@ -32,10 +32,14 @@ _WORDS = {"true": YES, "yes": YES, "false": NO, "no": NO}
 def column_of(name: str, columns: Sequence[str]) -> str | None:
     """The column that a prompt set means: by its name, or with `label_` or `source_` before it; None if there is none.
 
-    >>> column_of("body_region", ["id", "label_body_region"])
-    'label_body_region'
+    Where none is spelt so, the one that differs in its capitals alone.
+
+    >>> column_of("body_region", ["id", "label_body_region"]), column_of("plane", ["id", "Plane"])
+    ('label_body_region', 'Plane')
     """
-    return next((prefix + name for prefix in PREFIXES if prefix + name in columns), None)
+    exact = [prefix + name for prefix in PREFIXES if prefix + name in columns]
+    alike = [column for column in columns if column.lower() in [f"{prefix}{name}".lower() for prefix in PREFIXES]]
+    return exact[0] if exact else alike[0] if len(alike) == 1 else None
 
 
 def names_in(value: Any) -> list[str] | None:

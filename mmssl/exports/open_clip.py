@@ -48,7 +48,8 @@ tokenizer = open_clip.get_tokenizer("local-dir:PATH OF THIS FOLDER")
 ```
 
 Its embeddings equal those of the checkpoint to {close:g}. Images are read whole (the longer side is {size} pixels, the
-rest black); 16-bit images and DICOM files have to be windowed to 8 bits first.
+rest black); 16-bit images and DICOM files have to be windowed to 8 bits first, and pictures with a palette or with
+transparency made grey or RGB, which mmssl does over black.
 {remarks}"""
 
 

@@ -72,9 +72,8 @@ class Export:
         readme = README.format(**about, size=tower.image_size, width=tower.width)
         (folder / "README.md").write_text(readme, encoding="utf-8")
         _compare(tower, folder)
-        return [
-            'timm.create_model("local-dir:...", pretrained=True).eval() gives the tower as it was trained; without pretrained=True its weights are random'
-        ]
+        call = 'timm.create_model("local-dir:...", pretrained=True).eval()'
+        return [f"{call} gives the tower as it was trained; without pretrained=True its weights are random"]
 
 
 def _described(tower: nn.Module) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -174,6 +174,8 @@ def _reader(source: Path, layout: str | None, settings: Prepare) -> tuple[Any, s
     if layout is None:
         found = [name for name in known if plugins.find("sources", name).recognises(source)]
         if len(found) != 1:
+            if other := files.swapped(source, needed="a source"):
+                raise WrongUse(other)
             said = f"could be {' or '.join(found)}" if found else "is of no kind that is recognised"
             raise WrongUse(
                 f"{source} {said}; name its kind with --layout, one of {', '.join(known)}. A source is a table "

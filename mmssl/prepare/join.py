@@ -214,7 +214,7 @@ def with_labels(
         WrongUse: where the table has no labels, or its keys match nothing.
     """
     table = tables.read(file, encoding=encoding, separator=separator)
-    own_keys = set(origin.keys().values())
+    own_keys = {*origin.keys().values(), *settings.columns.values()}
     names = [column for column in table.columns if column and not tables.is_key(column) and column not in own_keys]
     if not names:
         raise WrongUse(f"{file} has no labels: its columns are {', '.join(table.columns)}")
@@ -280,14 +280,15 @@ def _choose_key(
     """The key and its column: the one named, else the most particular one that matches anything."""
     own = settings.reports if what == "reports" else settings.labels
     named = own or settings.key
-    tried = _keys_there(table, [named] if named else MOST_PARTICULAR_FIRST, origin)
+    tried = _keys_there(table, [named] if named else MOST_PARTICULAR_FIRST, settings, origin)
     if not tried:
         said = f"join.{what if own else 'key'}={named}: " if named else ""
         other = f"; join.{what}=KEY names one for {what} alone" if named and not own else ""
         in_table = "; columns label_NAME of the source's own table are labels too" if what == "labels" else ""
         raise WrongUse(
             f"{said}{table.path} has no column {named or ' or '.join([*tables.KEYS, *origin.keys().values()])} "
-            f"to join {what} by; {_there(table)}{other}{in_table}"
+            f"to join {what} by; {_there(table)}; say which is one: join.columns.{named or 'PatientID'}=NAME"
+            f"{other}{in_table}"
         )
     said = []
     for name, column in tried:
@@ -305,9 +306,10 @@ def _choose_key(
     )
 
 
-def _keys_there(table: tables.Table, wanted: Sequence[str], origin: Origin) -> list[tuple[str, str]]:
-    """The keys that a table has, with their columns: by our names, and by those of the source."""
-    spelt, own = tables.key_columns(table.columns), origin.keys()
+def _keys_there(table: tables.Table, wanted: Sequence[str], settings: Join, origin: Origin) -> list[tuple[str, str]]:
+    """The keys that a table has, with their columns: as the settings say, by our names, and by those of the source."""
+    said = {key: column for key, column in settings.columns.items() if column in table.columns}
+    spelt, own = tables.key_columns(table.columns) | said, origin.keys()
     found = []
     for name in wanted:
         if name in spelt:

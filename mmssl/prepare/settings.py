@@ -49,6 +49,8 @@ class Join:
     """The key of the reports, where theirs is another ..."""
     labels: Key | None = None
     """... and of the labels."""
+    columns: dict[Key, str] = field(default_factory=dict)
+    """The column of a table that holds a key, where it has another name: join.columns.PatientID=MRN."""
     text: str | None = None
     """The column with the report, where it is not called report or text."""
 

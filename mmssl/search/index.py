@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import mmssl
 from mmssl import console, page
 from mmssl.errors import CannotDo, WrongUse
-from mmssl.files import read_format, whole_folder, write_json
+from mmssl.files import read_format, swapped, whole_folder, write_json
 from mmssl.where import OWN, given_name, sql_name
 
 if TYPE_CHECKING:
@@ -253,6 +253,8 @@ def open_index(path: Path) -> Index:
     if not path.is_dir():
         raise CannotDo(f"there is no index at {path}; {again}")
     if not (path / INFO).exists():
+        if said := swapped(path, needed="an index"):
+            raise CannotDo(said)
         raise CannotDo(f"{path} is no index, or an incomplete one: it has no {INFO}; {again}")
     info = read_format(path / INFO, newest=FORMAT, what="index", again=again)
     try:

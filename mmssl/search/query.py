@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 MOST = 1000
 """Hits that can be asked for."""
+MOST_VALUES = 20
+"""Values of a column that a remark names."""
 FIRST = ("id", "score", "study_id", "patient_id", "text")
 Hit = dict[str, Any]
 
@@ -64,7 +66,7 @@ def search(
     condition = _condition(opened, where, _patients(not_patient))
     embedder = _embedder(opened, checkpoint)
     hits, thumbnails = find(opened, _vector(embedder, query, image), k=k, condition=condition)
-    _remark(opened, hits)
+    _remark(opened, hits, where)
     if html is not None:
         asked = Asked(query, image, where, _patients(not_patient))
         with whole_file(Path(html)) as part:
@@ -211,13 +213,27 @@ def _short(value: Any) -> Any:
     return float(f"{value:.7g}") if isinstance(value, float) and math.isfinite(value) else value
 
 
-def _remark(index: Index, hits: list[Hit]) -> None:
+def _remark(index: Index, hits: list[Hit], where: str | None) -> None:
     """Says what a user should know about the hits."""
     if not hits:
         console.say(f"no hits: none of the {index.info['rows']} images in {index.path} is left by the filter")
+    for column, values in _values_of(index, where) if not hits and where else ():
+        console.say(f"{column} has the values {', '.join(values)}")
     changed = _store_changed(index)
     if changed:
         console.warn(changed)
+
+
+def _values_of(index: Index, where: str) -> Iterator[tuple[str, list[str]]]:
+    """What the columns of words in a filter hold, where that is little."""
+    for column in filters.parse(where).check(index.columns).columns():
+        name = filters.sql_name(column)
+        if str(index.columns.field(column).type) in ("string", "large_string"):
+            with index.reading():
+                found = index.table.search().select([name]).limit(index.info["rows"]).to_arrow()[name]
+            values = sorted(value for value in found.unique().to_pylist() if value is not None)
+            if len(values) <= MOST_VALUES:
+                yield column, values
 
 
 def _store_changed(index: Index) -> str | None:
@@ -250,24 +266,36 @@ def _again(index: Index, store: Path) -> str:
 
 
 def print_hits(hits: Sequence[Hit], *, title: str | None = None) -> None:
-    """A table of hits to stdout; columns that no hit has are left out, and so is a table without hits."""
+    """A table of hits to stdout that fits 80 columns; none where there are no hits."""
     if not hits:
         return
-    names = {"modality": "modality", "body_part": "part", "view": "view", "sex": "sex", "age": "age",
-             "study_datetime": "date", "split": "split"}  # fmt: skip
-    columns = [name for name in names if any(hit[name] is not None for hit in hits)]
     rows = [
         [
             rank,
             hit["score"],
-            hit["study_id"] or hit["id"],
-            *(page.shown(hit[name]) for name in columns),
+            _shown_id(hit["study_id"] or hit["id"]),
+            ", ".join(_facts(hit)),
             page.shorten(" ".join((hit["text"] or "").split()), 100),
         ]
         for rank, hit in enumerate(hits, 1)
     ]
-    header = ["#", "similarity", "study", *(names[name] for name in columns), "text"]
-    console.table(title or ("1 hit" if len(hits) == 1 else f"{len(hits)} hits"), header, rows, is_result=True)
+    columns = ["#", "similarity", "study", "about", "text"]
+    console.table(title or ("1 hit" if len(hits) == 1 else f"{len(hits)} hits"), columns, rows, is_result=True)
+
+
+def _shown_id(name: str) -> str:
+    """An id, or the beginning of a pseudonym, by which --json has it whole."""
+    return f"{name[:8]}..." if len(name) > 24 else name
+
+
+def _facts(
+    hit: Hit, names: Sequence[str] = ("modality", "body_part", "view", "sex", "age", "study_datetime", "split")
+) -> list[str]:
+    """What is known of a hit, in words."""
+    told = {name: page.shown(hit[name]) for name in names if hit[name] is not None}
+    if "age" in told:
+        told["age"] = page.years(hit["age"])
+    return list(told.values())
 
 
 def to_json(hits: Sequence[Hit]) -> str:
@@ -325,17 +353,14 @@ def contact_sheet(index: Index, asked: Asked, hits: Sequence[Hit], thumbnails: S
 
 
 def _card(rank: int, hit: Hit, thumbnail: bytes) -> dict[str, Any]:
-    facts = ["modality", "body_part", "view", "sex", "age", "study_datetime", "site", "split"]
-    tags = {name: page.shown(hit[name]) for name in facts if hit[name] is not None}
-    if "age" in tags:
-        tags["age"] += " y"
+    tags = _facts(hit, ("modality", "body_part", "view", "sex", "age", "study_datetime", "site", "split"))
     text, report = hit["text"] or "", hit["report"] or ""
     short = page.shorten(text, 300)
     return {
         "thumbnail": thumbnail,
         "title": f"Hit {rank}",
         "score": f"similarity {hit['score']:.3f}",
-        "tags": list(tags.values()),
+        "tags": tags,
         "warnings": hit["flags"] or [],
         "text": short,
         "more": report if report.strip() not in short else text if text != short else None,

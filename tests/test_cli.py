@@ -277,6 +277,12 @@ def test_a_run_that_is_stopped_says_how_to_go_on(capsys, monkeypatch):
     assert "the run is not finished; go on with the same command and --resume" in told(capsys)
 
 
+def test_the_settings_of_prepare_are_shown_with_their_defaults(capsys):
+    assert cli.run(["config", "prepare", "splits.test=0.3"]) == 0
+    shown = yaml.safe_load(capsys.readouterr().out)
+    assert (shown["splits"]["test"], shown["short_side"]) == (0.3, 512)
+
+
 @pytest.mark.parametrize(("rank", "lines"), [("0", 1), ("1", 0)])
 def test_wrong_use_is_said_by_one_process_of_a_launch(capsys, monkeypatch, rank, lines):
     monkeypatch.setenv("RANK", rank)

@@ -10,7 +10,11 @@ import textwrap
 
 import pytest
 
-from mmssl import files
+from mmssl import checkpoint, files
+from mmssl.data.store import Store
+from mmssl.errors import CannotDo, WrongUse
+from mmssl.prepare.job import prepare
+from mmssl.search.index import open_index
 
 
 def names(folder):
@@ -200,3 +204,17 @@ def test_a_written_file_can_be_read_by_others(tmp_path):
     umask = os.umask(0)
     os.umask(umask)
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_a_folder_of_ours_in_the_place_of_another_is_named(tmp_path):
+    for name, file in (("store", "manifest.json"), ("best", "checkpoint.json"), ("run", "checkpoint/checkpoint.json")):
+        (tmp_path / name / file).parent.mkdir(parents=True)
+        (tmp_path / name / file).write_text("{}")
+    with pytest.raises(CannotDo, match="best is a checkpoint, and a store is needed in its place; are two arguments"):
+        Store(tmp_path / "best")
+    with pytest.raises(CannotDo, match="run is a run, and an index is needed"):
+        open_index(tmp_path / "run")
+    with pytest.raises(CannotDo, match="store is a store, and a checkpoint is needed"):
+        checkpoint.find(tmp_path / "store")
+    with pytest.raises(WrongUse, match="store is a store, and a source is needed"):
+        prepare(tmp_path / "store", tmp_path / "out")

@@ -116,6 +116,19 @@ def test_the_query_patient_is_left_out(made):
     assert sorted(left) == list(range(4, 60))  # those of patients that nobody knows stay
 
 
+def test_where_a_filter_leaves_nothing_the_values_there_are_are_said(made, capsys):
+    assert search(made.index, "nodule", where="sex = 'female' and view = 'PA' and age > 1") == []
+    said = capsys.readouterr().err
+    assert "sex has the values F, M\n" in said
+    assert "age has" not in said
+
+
+def test_arguments_the_wrong_way_round_are_told_so(made, capsys):
+    assert cli.run(["search", "nodule in the lung", str(made.index)]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the index comes first: mmssl search" in said
+
+
 def test_several_patients_are_left_out_by_the_command(made, capsys):
     words = ["search", str(made.index), "nodule", "-k", "60", "--json", "--not-patient", "p0", "--not-patient", " p2 "]
     assert cli.run(words) == 0

@@ -73,6 +73,12 @@ def test_one_study_uid_of_two_patients_is_two_studies(tmp_path):
     assert len({study.study_id for study in studies(tmp_path)}) == 2
 
 
+def test_names_that_are_not_utf_8_can_be_written(tmp_path):
+    put(tmp_path / os.fsdecode(b"caf\xe9") / "1", PatientID="7")
+    assert list(by_file(tmp_path)) == ["caf\\xe9/1"]
+    assert Source(tmp_path).fingerprint()
+
+
 def test_without_a_patient_the_study_is_its_own(tmp_path):
     put(tmp_path / "1", StudyInstanceUID="1.1")
     put(tmp_path / "2", StudyInstanceUID="1.1", PatientID="")

@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmssl.data import folders
 from mmssl.errors import Unreadable
 
 Chunks = tuple[list[int], Any]  # the first row of each chunk; the chunks
@@ -22,7 +23,7 @@ def row(file: Path, number: int) -> Path:
 
 
 def is_row(path: Path) -> bool:
-    return path.name.startswith("#") and path.parent.is_file()
+    return path.name.startswith("#") and folders.is_file(path.parent)
 
 
 def holds_files(file: Path, column: str) -> bool:

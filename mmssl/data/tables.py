@@ -14,7 +14,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from mmssl.data import embedded
+from mmssl.data import embedded, folders
 from mmssl.errors import CannotDo, WrongUse
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -95,10 +95,10 @@ def key(value: Any) -> str | None:
 
 def stamp(path: Path | None) -> tuple[str, int, int]:
     """A file's name, size and time in nanoseconds: changes when the file does; zeros where there is none."""
-    if path is None or not path.is_file():
-        return str(path), 0, 0
+    if path is None or not folders.is_file(path):
+        return folders.written(str(path)), 0, 0
     told = path.stat()
-    return path.name, told.st_size, told.st_mtime_ns
+    return folders.written(path.name), told.st_size, told.st_mtime_ns
 
 
 def key_columns(columns: Iterable[str]) -> dict[str, str]:

@@ -2,14 +2,13 @@
 
 import functools
 import hashlib
-import os
 from collections.abc import Iterator
 from datetime import datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmssl import console
-from mmssl.data import dicom
+from mmssl.data import dicom, folders
 from mmssl.errors import Unreadable
 from mmssl.types import Picture, Study
 
@@ -21,7 +20,8 @@ OF_STUDY = ("sex", "age", "ethnicity", "site", "study_datetime")
 
 TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 LOOKED_AT = 300  # files that `recognises` opens at most
-_ENDS = 4096  # bytes at either end of a file that its fingerprint is made of
+
+Key = tuple[str | None, str]  # patient, study
 
 
 class _File(NamedTuple):
@@ -57,10 +57,10 @@ class Source:
         """Whether one of the first few hundred files has DICOM's magic word, and no table beside lists images."""
         if not path.is_dir() or any(_lists_images(path / name) for name in TABLES):
             return False
-        for number, file in enumerate(_walk(path)):
+        for number, file in enumerate(folders.walk(path)):
             if number == LOOKED_AT:
                 break
-            if _ends(file)[0][128:132] == b"DICM":
+            if folders.ends(file)[0][128:132] == b"DICM":
                 return True
         return False
 
@@ -68,14 +68,14 @@ class Source:
         """Changes with a file's name or size, its first or its last 4,096 bytes; not when the folder is moved."""
         digest = hashlib.sha256()
         for file in self.files:
-            start, end, size = _ends(file)
+            start, end, size = folders.ends(file)
             digest.update(repr((self._name(file), size)).encode() + hashlib.sha256(start + end).digest())
         return digest.hexdigest()
 
     @functools.cached_property
     def files(self) -> list[Path]:
         """Every file below the folder, in a fixed order."""
-        return list(_walk(self.path))
+        return list(folders.walk(self.path))
 
     def studies(self) -> Iterator[Study]:
         """Every file in one of the studies; a file that cannot be read is a study by itself."""
@@ -107,7 +107,7 @@ class Source:
                 advance(1)
 
     def _name(self, path: Path) -> str:
-        return path.relative_to(self.path).as_posix()
+        return folders.below(self.path, path)
 
 
 def _lists_images(table: Path) -> bool:
@@ -119,7 +119,7 @@ def _lists_images(table: Path) -> bool:
 
 
 def _read(source_id: str, path: Path) -> _File:
-    if path.is_dir():
+    if folders.is_folder(path):
         return _File(source_id, path, None, "no_permission")
     try:
         header = dicom.read(path)
@@ -185,9 +185,6 @@ def _known(group: list[_File], column: str) -> Any:
     return next((value for value in values if value is not None), None)
 
 
-Key = tuple[str | None, str]
-
-
 def _priors(dates: dict[Key, datetime | None]) -> dict[Key, Key]:
     """{study: the study of the same patient just before it}, by date alone.
 
@@ -212,37 +209,3 @@ def _is_before(one: datetime, other: datetime) -> bool:
     if one.date() != other.date():
         return one.date() < other.date()
     return one.time() != time() and other.time() != time() and one < other
-
-
-def _walk(path: Path) -> Iterator[Path]:
-    """Every file below a folder, hidden ones too: those of a folder by name, then its folders by name.
-
-    Links to folders are followed, each folder is entered once. A folder that may not be listed comes last, as if it
-    were a file, so that it is not passed over in silence.
-    """
-    closed: list[Path] = []
-    entered: set[str] = set()
-    walk = os.walk(path, followlinks=True, onerror=lambda error: closed.append(Path(error.filename)))
-    for folder, names, found in walk:
-        real = os.path.realpath(folder)
-        if real in entered:
-            names.clear()
-            continue
-        entered.add(real)
-        names.sort()
-        yield from (Path(folder) / name for name in sorted(found))
-    yield from closed
-
-
-def _ends(path: Path) -> tuple[bytes, bytes, int]:
-    """First and last bytes of a file, and its size; nothing where it cannot be read."""
-    try:
-        if not path.is_file():
-            return b"", b"", 0
-        with open(path, "rb") as file:
-            start = file.read(_ENDS)
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(len(start), size - _ENDS))
-            return start, file.read(), size
-    except OSError:
-        return b"", b"", 0

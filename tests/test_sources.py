@@ -94,6 +94,22 @@ def test_a_parquet_table_may_hold_the_images(tmp_path):
     assert reasons(tmp_path / "out")["row 6"] == "missing"
 
 
+def test_a_parquet_table_of_any_case_keeps_what_is_no_image(tmp_path):
+    rows = [{"image": {"bytes": encoded(n), "path": f"{n}.png"}, "info": {"kVp": n, "lamp": None}} for n in range(2)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "T.PARQUET")
+    found = made(tmp_path / "T.PARQUET", tmp_path / "out")
+    assert {name: row["info"] for name, row in found.items()} == {
+        "0.png": '{"kVp": 0, "lamp": null}',
+        "1.png": '{"kVp": 1, "lamp": null}',
+    }
+
+
+def test_whole_numbers_beyond_64_bits_are_text(folder, tmp_path):
+    rows = [{"image": "0.png", "n": 2**63, "m": 2**63 - 1}, {"image": "1.png", "n": -1, "m": -(2**63)}]
+    found = made(write_jsonl(folder / "t.jsonl", rows), tmp_path / "out")
+    assert [(row["n"], row["m"]) for row in found.values()] == [(str(2**63), 2**63 - 1), ("-1", -(2**63))]
+
+
 @pytest.mark.parametrize("more", [{}, {"patient_id": "p"}], ids=["nobody known", "one patient"])
 def test_several_captions_of_one_image_in_parquet_are_rows_of_one_study(tmp_path, more):
     rows = [{"image": {"bytes": encoded(n // 3), "path": "x.png"}, "text": CAPTIONS[n], **more} for n in range(6)]

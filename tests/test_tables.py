@@ -128,6 +128,8 @@ def test_a_column_has_one_type():
     assert tables.typed(["1", "-1", "", None]) == [1, -1, None, None]
     assert tables.typed(["0.5", "1"]) == [0.5, 1]
     assert tables.typed(["001", "2"]) == ["001", "2"]
+    assert tables.typed(["1234567890123456789", "2"]) == ["1234567890123456789", "2"]
+    assert tables.typed(["123456789012345678", "-2"]) == [123456789012345678, -2]
     assert tables.typed([True, False, None]) == [1, 0, None]
     assert tables.typed(["a|b", "", None], lists=True) == [["a", "b"], [], None]
     assert tables.typed(["a", "", " ", None, "NaN"], lists=True) == ["a", "", "", None, None]
@@ -182,4 +184,20 @@ def test_names_of_rows_are_unique_and_doubled_ids_are_flagged(tmp_path):
     assert told == {
         "1": None, "1#2": again, "1#3": again, "2#2": None, "2": None, "2#3": again, "z": None, "z#2": None,
         "row 9": None,
+    }  # fmt: skip
+
+
+def test_half_a_character_is_replaced_when_a_table_is_read(tmp_path):
+    rows = '{"t": "a \\ud800 b", "n": [{"\\uDFFF": "\\ude00\\ud83d"}]}\n{"t": "\\ud83d\\ude00 \\\\ud800"}\nno \\ud800\n'
+    read = table(tmp_path, rows, "t.jsonl")
+    assert read.rows == [{"t": "a \ufffd b", "n": [{"\ufffd": "\ufffd\ufffd"}]}, {"t": "\U0001f600 \\ud800"}]
+    assert read.bad == [(3, "bad_row")]
+
+
+def test_columns_that_meet_each_other_all_stay(tmp_path):
+    row = {"image": "x", "findings": 1, "source_findings": 2, "flags": 3, "id": 4, "source_id": 5, "name": 6}
+    read = tables.read(write_jsonl(tmp_path / "t.jsonl", [row]))
+    assert table_rows.extra_columns(read, ["image", "name"]) == {
+        "source_source_findings": [1], "source_findings": [2], "source_flags": [3], "source_source_id": [4],
+        "source_source_source_id": [5],
     }  # fmt: skip

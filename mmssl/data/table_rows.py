@@ -129,13 +129,16 @@ def mapping(
 def extra_columns(table: tables.Table, used: Iterable[str]) -> dict[str, list[Any]]:
     """A table's other columns as the store takes them, {name in the store: values}.
 
-    They keep their names; one that meets a column of ours, which has its own meaning, enters as source_NAME.
+    They keep their names; one that meets a column of ours, which has its own meaning, enters as source_NAME, with one
+    more source_ in front for as long as that is taken.
     """
     found: dict[str, list[Any]] = {}
     for column in table.columns:
         if column in used or not column or not any(column in row for row in table.rows):
             continue  # a column of files that are not the image
-        name = f"source_{column}" if column in RESERVED else column
+        name = column
+        while name in RESERVED or name in found or (name != column and name in table.columns):
+            name = f"source_{name}"
         values = [row.get(column) for row in table.rows]
         found[name] = tables.typed(values, lists=column.startswith("label_"), numbers=not _ID.search(column))
     return found

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -175,7 +176,7 @@ def without_keys(studies: Sequence[Study]) -> tuple[list[Study], list[str]]:
     dropped: set[str] = set()
 
     def hidden(columns: Mapping[str, Any]) -> dict[str, Any]:
-        told = {name for name in columns if name not in SCHEMA.names and _tells_who(name.removeprefix("source_"))}
+        told = {name for name in columns if name not in SCHEMA.names and _tells_who(re.sub("^(source_)+", "", name))}
         dropped.update(told)
         return {name: value for name, value in columns.items() if name not in told}
 

@@ -225,7 +225,7 @@ def _kind(value: Any) -> pa.DataType:
     if isinstance(value, list):
         return pa.list_(pa.string())
     if isinstance(value, bool | int):
-        return pa.int64()
+        return pa.int64() if -(2**63) <= value < 2**63 else pa.string()
     return (
         pa.float64() if isinstance(value, float) else pa.timestamp("s") if isinstance(value, datetime) else pa.string()
     )

@@ -30,7 +30,8 @@ REASONS: dict[str, str] = {
 FLAGS: dict[str, str] = {
     "text_missing": "no text to train on",
     "text_only_other_sections": "a report without findings and impression; what it has is in `report`",
-    "text_placeholder": "the text was a placeholder and is not trained on; it is in `report`",
+    "text_placeholder": "the text was a placeholder and is not trained on; it is in `report`, or in `source_text` "
+    "beside another report",
     "report_ambiguous": "several different reports have this study's key, or several patients; none was taken",
     "patient_missing": "the source names no patient; the study is its own patient, in train only",
     "duplicate_id": "the row's id was there before; it was given to evaluation, or nothing is cleaned",

@@ -201,3 +201,21 @@ def test_columns_that_meet_each_other_all_stay(tmp_path):
         "source_source_findings": [1], "source_findings": [2], "source_flags": [3], "source_source_id": [4],
         "source_source_source_id": [5],
     }  # fmt: skip
+
+
+def test_rows_without_a_patient_are_of_the_one_patient_who_has_their_study(tmp_path):
+    rows = [
+        {"image": "a", "study_id": "1"},
+        {"image": "b", "study_id": "1", "patient_id": "P", "site": "N"},
+        {"image": "c", "study_id": "1", "site": "S"},
+        {"image": "d", "study_id": "2", "patient_id": "P"},
+        {"image": "e", "study_id": "2", "patient_id": "Q"},
+        {"image": "f", "study_id": "2"},
+        {"image": "g", "id": "1"},
+    ]
+    read = tables.read(write_jsonl(tmp_path / "t.jsonl", rows))
+    columns = table_rows.mapping(read.columns, {})
+    found = table_rows.with_patients(table_rows.studies(read, columns, lambda number, image: (tmp_path / image, None)))
+    told = [(study.patient_id, [picture.path.name for picture in study.pictures]) for study in found]
+    assert told == [("P", ["b", "a"]), (None, ["c"]), ("P", ["d"]), ("Q", ["e"]), (None, ["f"]), (None, ["g"])]
+    assert [picture.columns.get("flags") for picture in found[0].pictures] == [None, ["patient_from_study"]]

@@ -1,7 +1,9 @@
 """Rows of a table as studies: which column has which meaning, and what its cells are in a store."""
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -217,6 +219,43 @@ def studies(
         ),
         *(Study(study_id=picture.source_id, patient_id=None, pictures=(picture,)) for picture in bad),
     ]
+
+
+def with_patients(studies: Iterable[Study]) -> list[Study]:
+    """Studies, those without a patient joined to the one patient who has the same study, if there is one.
+
+    Their rows are flagged `patient_from_study`. Where the sites are known and differ, it is not the same study.
+    """
+    found = list(studies)
+    holders: defaultdict[tuple[str, bool], list[int]] = defaultdict(list)
+    for number, study in enumerate(found):
+        if study.patient_id is not None:
+            holders[_same_study(study)].append(number)
+    joined: set[int] = set()
+    for number, study in enumerate(found):
+        known = holders[_same_study(study)] if study.patient_id is None else []
+        if len({(found[one].columns.get("site"), found[one].patient_id) for one in known}) != 1:
+            continue
+        holder, site = found[known[0]], study.columns.get("site")
+        if site in (None, holder.columns.get("site") or site):
+            found[known[0]] = _joined(holder, study)
+            joined.add(number)
+    return [study for number, study in enumerate(found) if number not in joined]
+
+
+def _same_study(study: Study) -> tuple[str, bool]:
+    """A study that the table names is never one that is called by its row or file."""
+    return study.study_id, "StudyInstanceUID" in study.keys
+
+
+def _joined(holder: Study, study: Study) -> Study:
+    pictures = [
+        replace(
+            picture, columns={**picture.columns, "flags": [*picture.columns.get("flags", ()), "patient_from_study"]}
+        )
+        for picture in study.pictures
+    ]
+    return replace(holder, pictures=(*holder.pictures, *pictures), keys={**study.keys, **holder.keys})
 
 
 def opened(picture: Picture, content: bytes | Path) -> "list[tuple[Image.Image, dict[str, Any]]]":

@@ -29,13 +29,15 @@ class _File(NamedTuple):
     path: Path
     header: dicom.Dicom | None  # None where it cannot be read
     reason: str | None
+    flags: tuple[str, ...] = ()
 
 
 class Source:
     """Studies of a folder, by (issuer or site, PatientID) and StudyInstanceUID.
 
-    A file without PatientID belongs to no known patient, and its study is its own patient. Files without
-    StudyInstanceUID are one study where they share patient and accession number, else each its own.
+    A file without PatientID is of the one patient who has its study; where there is none, or several, it belongs to no
+    known patient, and its study is its own patient. Files without StudyInstanceUID are one study where they share
+    patient and accession number, else each its own.
     """
 
     keyed_ids = True
@@ -79,9 +81,10 @@ class Source:
 
     def studies(self) -> Iterator[Study]:
         """Every file in one of the studies; a file that cannot be read is a study by itself."""
-        groups: dict[tuple[str | None, str], list[_File]] = {}
+        groups: dict[Key, list[_File]] = {}
         for file in self._headers():
             groups.setdefault(_study_key(file), []).append(file)
+        _find_patients(groups)
         priors = _priors({key: _known(group, "study_datetime") for key, group in groups.items()})
         names = _study_ids(list(groups))
         for key, group in groups.items():
@@ -128,7 +131,7 @@ def _read(source_id: str, path: Path) -> _File:
     return _File(source_id, path, header, header.reason)
 
 
-def _study_key(file: _File) -> tuple[str | None, str]:
+def _study_key(file: _File) -> Key:
     """(patient, study): what files of one study have in common."""
     header = file.header
     if header is None:
@@ -143,7 +146,18 @@ def _study_key(file: _File) -> tuple[str | None, str]:
     return patient, f"accession {accession}" if patient and accession else f"file {file.source_id}"
 
 
-def _study_ids(keys: list[tuple[str | None, str]]) -> dict[tuple[str | None, str], str]:
+def _find_patients(groups: dict[Key, list[_File]]) -> None:
+    """Moves files without a patient to the one patient who has their study, if there is one."""
+    holders: dict[str, list[Key]] = {}
+    for key in groups:
+        if key[0] is not None:
+            holders.setdefault(key[1], []).append(key)
+    for key in [key for key in groups if key[0] is None and len(holders.get(key[1], ())) == 1]:
+        (holder,) = holders[key[1]]
+        groups[holder] += [file._replace(flags=("patient_from_study",)) for file in groups.pop(key)]
+
+
+def _study_ids(keys: list[Key]) -> dict[Key, str]:
     """An id for each study: its UID, with the patient before it where two patients have the same."""
     seen: dict[str, int] = {}
     for _, study in keys:
@@ -170,6 +184,8 @@ def _study(study_id: str, patient: str | None, group: list[_File], *, prior_stud
 def _picture(file: _File) -> Picture:
     columns = file.header.columns if file.header else {}
     own = {name: value for name, value in columns.items() if name not in OF_STUDY}
+    if file.flags:
+        own["flags"] = list(file.flags)
     return Picture(file.source_id, file.path, columns=own, reason=file.reason)
 
 

@@ -245,6 +245,9 @@ def test_a_data_set_with_splits_saved_to_disk(tmp_path):
     (tmp_path / "in/test/data-00000-of-00001.arrow").unlink()
     with pytest.raises(CannotDo, match=r"test is incomplete: data-00000-of-00001.arrow is missing"):
         prepare(tmp_path / "in", tmp_path / "other")
+    shutil.rmtree(tmp_path / "in/test")
+    with pytest.raises(CannotDo, match=r"in is incomplete: test/state.json is missing"):
+        prepare(tmp_path / "in", tmp_path / "other")
 
 
 def test_a_data_set_in_parquet_as_on_the_hub(tmp_path):

@@ -155,8 +155,9 @@ def studies(
     columns: Mapping[str, str],
     picture: Callable[[int, Any], tuple[Path | None, str | None]],
     *,
-    split: str | None = None,
+    split: Callable[[Path | None], str | None] = lambda path: None,
     prefix: str = "",
+    names: dict[str, int] | None = None,
 ) -> list[Study]:
     """The rows of a table as studies, in the order in which these first occur.
 
@@ -170,11 +171,12 @@ def studies(
         table: as read.
         columns: {meaning: column}, from `mapping`.
         picture: (number of the row, image cell) -> (file, or None; reason code, or None).
-        split: for all rows that name none.
+        split: of a row that names none, by its file.
         prefix: of the rows' names.
+        names: those that are taken, which grow; all tables of a source share them.
     """
+    names = {} if names is None else names
     extra = extra_columns(table, set(columns.values()))
-    names: dict[str, int] = {}
     found: dict[Any, dict[str, Any]] = {}
     for number, row in enumerate(table.rows):
         told = {meaning: row.get(column) for meaning, column in columns.items()}
@@ -184,7 +186,7 @@ def studies(
         if "text" in columns and "report" not in columns:
             values["report"] = values.pop("text")
             values["text"] = reports.caption(values["report"] or "")
-        values["split"] = values.get("split") or split
+        values["split"] = values.get("split") or split(path)
         flags = [*((told["flags"] if "flags" in columns else None) or ()), *(["duplicate_id"] if doubled else ())]
         values["flags"] = flags or None
         values |= {extra_name: column[number] for extra_name, column in extra.items()}
@@ -205,7 +207,7 @@ def studies(
         one["keys"] = _keys(row, columns) | one["keys"]
         kept = {key: value for key, value in values.items() if value is not None}
         one["pictures"].append(Picture(name, path, columns=kept, reason=reason))
-    bad = [Picture(f"{prefix}row {line}", None, reason=reason) for line, reason in table.bad]
+    bad = [Picture(unique(f"{prefix}row {line}", names), None, reason=reason) for line, reason in table.bad]
     return [
         *(
             Study(
@@ -286,11 +288,23 @@ def _name_row(told: Mapping[str, Any], names: dict[str, int], fallback: str, pre
     """The name of a row, made unique, and whether its `id` was there before."""
     given = tables.key(told.get("id"))
     image = told["image"]
-    name = given or (prefix + image.strip() if isinstance(image, str) and image.strip() else fallback)
+    bare = given or (image.strip() if isinstance(image, str) else "")
+    name = prefix + bare if bare else fallback
+    found = unique(name, names)
+    return found, bool(given) and found != name
+
+
+def unique(name: str, names: dict[str, int]) -> str:
+    """A name that is none of those that are taken, which grow by it.
+
+    >>> names = {}
+    >>> [unique(name, names) for name in ("a", "a", "a#3", "a")]
+    ['a', 'a#2', 'a#3', 'a#4']
+    """
     names[name] = names.get(name, 0) + 1
     if names[name] == 1:
-        return name, False
-    while (unique := f"{name}#{names[name]}") in names:  # a row that is called so itself
+        return name
+    while (found := f"{name}#{names[name]}") in names:  # one that is called so itself
         names[name] += 1
-    names[unique] = 1
-    return unique, bool(given)
+    names[found] = 1
+    return found

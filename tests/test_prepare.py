@@ -309,6 +309,16 @@ def test_a_defect_of_text_never_drops_an_image(tmp_path):
     assert all(row["flags"] == [] for row in off.values())
 
 
+def test_a_placeholder_beside_another_report_is_kept(tmp_path):
+    rows = [("Replace this - caption", "FINDINGS: mass."), ("a mass", "FINDINGS: mass.")]
+    table = source(tmp_path / "in", [{"text": text, "report": report} for text, report in rows])
+    found = made(table, tmp_path / "out")
+    told = [(found[f"{n}.png"]["text"], found[f"{n}.png"]["source_text"]) for n in range(2)]
+    assert told == [(None, "Replace this - caption"), ("a mass", None)]
+    assert found["0.png"]["flags"] == ["text_placeholder"]
+    assert "source_text" not in made(table, tmp_path / "off", overrides=["clean=off"])["0.png"]
+
+
 def test_a_text_with_other_headings_is_a_caption_and_a_report_with_them_has_no_text(tmp_path):
     said = "Exam: chest CT. Large mass."
     row = made(source(tmp_path / "in", [{"text": said}]), tmp_path / "text")["0.png"]

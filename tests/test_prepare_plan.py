@@ -122,7 +122,7 @@ def test_pseudonyms_leave_no_key_in_another_column(tmp_path, capsys):
     assert {row["ward"] for row in found.values()} == {"W"}
     said = (
         "ids are pseudonyms, so columns with keys are not in the store: "
-        "AccessionNumber, PatientID, Study Instance UID, source_patient_id"
+        "AccessionNumber, PatientID, Study Instance UID, source_patient_id, source_source_id"
     )
     assert said in manifest(tmp_path / "out")["remarks"]
     assert said in " ".join(capsys.readouterr().err.split())

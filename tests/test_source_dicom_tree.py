@@ -73,6 +73,24 @@ def test_one_study_uid_of_two_patients_is_two_studies(tmp_path):
     assert len({study.study_id for study in studies(tmp_path)}) == 2
 
 
+def test_a_file_without_a_patient_is_of_the_one_who_has_its_study(tmp_path):
+    put(tmp_path / "1", PatientID="7", StudyInstanceUID="1.1", PatientSex="F")
+    put(tmp_path / "2", StudyInstanceUID="1.1")
+    for name, patient in (("3", "8"), ("4", "9"), ("5", "")):
+        put(tmp_path / name, PatientID=patient, StudyInstanceUID="1.2")
+    found = by_file(tmp_path)
+    assert found["2"] is found["1"]
+    assert (found["1"].study_id, found["1"].patient_id) == ("1.1", "\\7")
+    assert [picture.columns.get("flags") for picture in found["1"].pictures] == [None, ["patient_from_study"]]
+    assert (found["5"].patient_id, len(found["5"].pictures)) == (None, 1)
+
+
+def test_names_that_are_not_utf_8_can_be_written(tmp_path):
+    put(tmp_path / os.fsdecode(b"caf\xe9") / "1", PatientID="7")
+    assert list(by_file(tmp_path)) == ["caf\\xe9/1"]
+    assert Source(tmp_path).fingerprint()
+
+
 def test_without_a_patient_the_study_is_its_own(tmp_path):
     put(tmp_path / "1", StudyInstanceUID="1.1")
     put(tmp_path / "2", StudyInstanceUID="1.1", PatientID="")

@@ -94,6 +94,35 @@ def test_a_parquet_table_may_hold_the_images(tmp_path):
     assert reasons(tmp_path / "out")["row 6"] == "missing"
 
 
+def test_a_parquet_table_of_any_case_keeps_what_is_no_image(tmp_path):
+    rows = [{"image": {"bytes": encoded(n), "path": f"{n}.png"}, "info": {"kVp": n, "lamp": None}} for n in range(2)]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "T.PARQUET")
+    found = made(tmp_path / "T.PARQUET", tmp_path / "out")
+    assert {name: row["info"] for name, row in found.items()} == {
+        "0.png": '{"kVp": 0, "lamp": null}',
+        "1.png": '{"kVp": 1, "lamp": null}',
+    }
+
+
+def test_whole_numbers_beyond_64_bits_are_text(folder, tmp_path):
+    rows = [{"image": "0.png", "n": 2**63, "m": 2**63 - 1}, {"image": "1.png", "n": -1, "m": -(2**63)}]
+    found = made(write_jsonl(folder / "t.jsonl", rows), tmp_path / "out")
+    assert [(row["n"], row["m"]) for row in found.values()] == [(str(2**63), 2**63 - 1), ("-1", -(2**63))]
+
+
+def test_a_study_is_in_one_split_where_a_row_of_it_names_no_patient(folder, tmp_path):
+    rows = [{"image": f"{n}.png", "study_id": f"s{n // 2}", "patient_id": "" if n % 2 else f"p{n}"} for n in range(6)]
+    reports = write_csv(tmp_path / "r.csv", [{"study_id": f"s{n}", "report": CAPTIONS[n]} for n in range(3)])
+    table, drawn = write_csv(folder / "t.csv", rows), {"validation": 0.9, "test": 0}
+    found = made(table, tmp_path / "out", reports=reports, splits=drawn)
+    for number in range(3):
+        one, other = found[f"{2 * number}.png"], found[f"{2 * number + 1}.png"]
+        assert other["flags"] == ["patient_from_study"]
+        assert all(one[name] == other[name] for name in ("patient_id", "study_id", "split", "report"))
+        assert one["report"] == CAPTIONS[number]
+    assert {row["split"] for row in found.values()} != {"train"}
+
+
 @pytest.mark.parametrize("more", [{}, {"patient_id": "p"}], ids=["nobody known", "one patient"])
 def test_several_captions_of_one_image_in_parquet_are_rows_of_one_study(tmp_path, more):
     rows = [{"image": {"bytes": encoded(n // 3), "path": "x.png"}, "text": CAPTIONS[n], **more} for n in range(6)]
@@ -215,6 +244,9 @@ def test_a_data_set_with_splits_saved_to_disk(tmp_path):
     )
     (tmp_path / "in/test/data-00000-of-00001.arrow").unlink()
     with pytest.raises(CannotDo, match=r"test is incomplete: data-00000-of-00001.arrow is missing"):
+        prepare(tmp_path / "in", tmp_path / "other")
+    shutil.rmtree(tmp_path / "in/test")
+    with pytest.raises(CannotDo, match=r"in is incomplete: test/state.json is missing"):
         prepare(tmp_path / "in", tmp_path / "other")
 
 

@@ -128,6 +128,8 @@ def test_a_column_has_one_type():
     assert tables.typed(["1", "-1", "", None]) == [1, -1, None, None]
     assert tables.typed(["0.5", "1"]) == [0.5, 1]
     assert tables.typed(["001", "2"]) == ["001", "2"]
+    assert tables.typed(["1234567890123456789", "2"]) == ["1234567890123456789", "2"]
+    assert tables.typed(["123456789012345678", "-2"]) == [123456789012345678, -2]
     assert tables.typed([True, False, None]) == [1, 0, None]
     assert tables.typed(["a|b", "", None], lists=True) == [["a", "b"], [], None]
     assert tables.typed(["a", "", " ", None, "NaN"], lists=True) == ["a", "", "", None, None]
@@ -183,3 +185,37 @@ def test_names_of_rows_are_unique_and_doubled_ids_are_flagged(tmp_path):
         "1": None, "1#2": again, "1#3": again, "2#2": None, "2": None, "2#3": again, "z": None, "z#2": None,
         "row 9": None,
     }  # fmt: skip
+
+
+def test_half_a_character_is_replaced_when_a_table_is_read(tmp_path):
+    rows = '{"t": "a \\ud800 b", "n": [{"\\uDFFF": "\\ude00\\ud83d"}]}\n{"t": "\\ud83d\\ude00 \\\\ud800"}\nno \\ud800\n'
+    read = table(tmp_path, rows, "t.jsonl")
+    assert read.rows == [{"t": "a \ufffd b", "n": [{"\ufffd": "\ufffd\ufffd"}]}, {"t": "\U0001f600 \\ud800"}]
+    assert read.bad == [(3, "bad_row")]
+
+
+def test_columns_that_meet_each_other_all_stay(tmp_path):
+    row = {"image": "x", "findings": 1, "source_findings": 2, "flags": 3, "id": 4, "source_id": 5, "name": 6}
+    read = tables.read(write_jsonl(tmp_path / "t.jsonl", [row]))
+    assert table_rows.extra_columns(read, ["image", "name"]) == {
+        "source_source_findings": [1], "source_findings": [2], "source_flags": [3], "source_source_id": [4],
+        "source_source_source_id": [5],
+    }  # fmt: skip
+
+
+def test_rows_without_a_patient_are_of_the_one_patient_who_has_their_study(tmp_path):
+    rows = [
+        {"image": "a", "study_id": "1"},
+        {"image": "b", "study_id": "1", "patient_id": "P", "site": "N"},
+        {"image": "c", "study_id": "1", "site": "S"},
+        {"image": "d", "study_id": "2", "patient_id": "P"},
+        {"image": "e", "study_id": "2", "patient_id": "Q"},
+        {"image": "f", "study_id": "2"},
+        {"image": "g", "id": "1"},
+    ]
+    read = tables.read(write_jsonl(tmp_path / "t.jsonl", rows))
+    columns = table_rows.mapping(read.columns, {})
+    found = table_rows.with_patients(table_rows.studies(read, columns, lambda number, image: (tmp_path / image, None)))
+    told = [(study.patient_id, [picture.path.name for picture in study.pictures]) for study in found]
+    assert told == [("P", ["b", "a"]), (None, ["c"]), ("P", ["d"]), ("Q", ["e"]), (None, ["f"]), (None, ["g"])]
+    assert [picture.columns.get("flags") for picture in found[0].pictures] == [None, ["patient_from_study"]]

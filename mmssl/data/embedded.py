@@ -4,15 +4,21 @@ Such an image is named by a path below the file: `train.parquet/#12` is row 12 o
 """
 
 import bisect
+import contextlib
 import functools
 import itertools
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmssl.data import folders
 from mmssl.errors import Unreadable
+
+_STREAM = b"\xff\xff\xff\xff"  # what each message of an Arrow stream begins with; one of length 0 is the last
 
 Chunks = tuple[list[int], Any]  # the first row of each chunk; the chunks
 
@@ -22,17 +28,36 @@ def row(file: Path, number: int) -> Path:
 
 
 def is_row(path: Path) -> bool:
-    return path.name.startswith("#") and path.parent.is_file()
+    return path.name.startswith("#") and folders.is_file(path.parent)
 
 
 def holds_files(file: Path, column: str) -> bool:
-    """Whether a column holds images themselves, not paths."""
+    """Whether a column holds images themselves, not paths; a struct that names neither bytes nor path holds none."""
     kind = schema(file).field(column).type
-    return pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    if pa.types.is_struct(kind):
+        return kind.get_field_index("bytes") >= 0 or kind.get_field_index("path") >= 0
+    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+
+
+@contextlib.contextmanager
+def reasons(file: Path) -> Iterator[None]:
+    """What a file cannot be read for, as a reason code.
+
+    Raises:
+        Unreadable: missing, no_permission, empty, truncated, decode_failed.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise Unreadable("missing") from None
+    except PermissionError:
+        raise Unreadable("no_permission") from None
+    except (OSError, ValueError, pa.ArrowException):
+        raise Unreadable(_what_is_wrong(file)) from None
 
 
 def schema(file: Path) -> pa.Schema:
-    return pq.read_schema(file) if file.suffix == ".parquet" else _arrow(file).schema
+    return pq.read_schema(file) if _is_parquet(file) else _arrow(file).schema
 
 
 def names(file: Path, column: str) -> list[str | None]:
@@ -40,7 +65,7 @@ def names(file: Path, column: str) -> list[str | None]:
     kind = schema(file).field(column).type
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return [None] * _length(file)
-    if file.suffix != ".parquet":
+    if not _is_parquet(file):
         values = _arrow(file).column(column)
         return [name for chunk in values.chunks for name in _paths(chunk)]
     if not pa.types.is_struct(kind):
@@ -53,7 +78,7 @@ def names(file: Path, column: str) -> list[str | None]:
 
 def rows(file: Path, columns: list[str]) -> list[dict[str, Any]]:
     """Some columns of all rows."""
-    if file.suffix == ".parquet":
+    if _is_parquet(file):
         return pq.ParquetFile(file, memory_map=True).read(columns=columns).to_pylist()
     return _arrow(file).select(columns).to_pylist()
 
@@ -77,6 +102,24 @@ def read(path: Path, column: str) -> bytes | Path:
     return value if isinstance(value, bytes) else file.parent / value
 
 
+def _is_parquet(file: Path) -> bool:
+    return file.suffix.lower() == ".parquet"
+
+
+def _what_is_wrong(file: Path) -> str:
+    """By how the file begins and ends; pyarrow says it in words only."""
+    with open(file, "rb") as content:
+        start = content.read(8)
+        content.seek(-len(start), os.SEEK_END)
+        end = content.read()
+    if not start:
+        return "empty"
+    for first, last in ((b"PAR1", b"PAR1"), (b"ARROW1", b"ARROW1"), (_STREAM, _STREAM + bytes(4))):
+        if start.startswith(first):
+            return "decode_failed" if end.endswith(last) else "truncated"
+    return "decode_failed"
+
+
 def _paths(chunk: pa.Array) -> list[str | None]:
     if pa.types.is_struct(chunk.type):
         if chunk.type.get_field_index("path") < 0:
@@ -86,7 +129,7 @@ def _paths(chunk: pa.Array) -> list[str | None]:
 
 
 def _length(file: Path) -> int:
-    return pq.read_metadata(file).num_rows if file.suffix == ".parquet" else _arrow(file).num_rows
+    return pq.read_metadata(file).num_rows if _is_parquet(file) else _arrow(file).num_rows
 
 
 @functools.lru_cache(maxsize=64)
@@ -102,7 +145,7 @@ def _arrow(file: Path) -> pa.Table:
 @functools.lru_cache(maxsize=64)
 def _chunks(file: Path, column: str) -> Chunks:
     """The first row of each chunk, and the chunks or a function that reads one."""
-    if file.suffix != ".parquet":
+    if not _is_parquet(file):
         values = _arrow(file).column(column)
         return [0, *itertools.accumulate(len(chunk) for chunk in values.chunks)], values.chunks
     opened = pq.ParquetFile(file, memory_map=True)

@@ -1,7 +1,9 @@
 """Rows of a table as studies: which column has which meaning, and what its cells are in a store."""
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,13 +131,16 @@ def mapping(
 def extra_columns(table: tables.Table, used: Iterable[str]) -> dict[str, list[Any]]:
     """A table's other columns as the store takes them, {name in the store: values}.
 
-    They keep their names; one that meets a column of ours, which has its own meaning, enters as source_NAME.
+    They keep their names; one that meets a column of ours, which has its own meaning, enters as source_NAME, with one
+    more source_ in front for as long as that is taken.
     """
     found: dict[str, list[Any]] = {}
     for column in table.columns:
         if column in used or not column or not any(column in row for row in table.rows):
             continue  # a column of files that are not the image
-        name = f"source_{column}" if column in RESERVED else column
+        name = column
+        while name in RESERVED or name in found or (name != column and name in table.columns):
+            name = f"source_{name}"
         values = [row.get(column) for row in table.rows]
         found[name] = tables.typed(values, lists=column.startswith("label_"), numbers=not _ID.search(column))
     return found
@@ -150,8 +155,9 @@ def studies(
     columns: Mapping[str, str],
     picture: Callable[[int, Any], tuple[Path | None, str | None]],
     *,
-    split: str | None = None,
+    split: Callable[[Path | None], str | None] = lambda path: None,
     prefix: str = "",
+    names: dict[str, int] | None = None,
 ) -> list[Study]:
     """The rows of a table as studies, in the order in which these first occur.
 
@@ -165,11 +171,12 @@ def studies(
         table: as read.
         columns: {meaning: column}, from `mapping`.
         picture: (number of the row, image cell) -> (file, or None; reason code, or None).
-        split: for all rows that name none.
+        split: of a row that names none, by its file.
         prefix: of the rows' names.
+        names: those that are taken, which grow; all tables of a source share them.
     """
+    names = {} if names is None else names
     extra = extra_columns(table, set(columns.values()))
-    names: dict[str, int] = {}
     found: dict[Any, dict[str, Any]] = {}
     for number, row in enumerate(table.rows):
         told = {meaning: row.get(column) for meaning, column in columns.items()}
@@ -179,7 +186,7 @@ def studies(
         if "text" in columns and "report" not in columns:
             values["report"] = values.pop("text")
             values["text"] = reports.caption(values["report"] or "")
-        values["split"] = values.get("split") or split
+        values["split"] = values.get("split") or split(path)
         flags = [*((told["flags"] if "flags" in columns else None) or ()), *(["duplicate_id"] if doubled else ())]
         values["flags"] = flags or None
         values |= {extra_name: column[number] for extra_name, column in extra.items()}
@@ -200,7 +207,7 @@ def studies(
         one["keys"] = _keys(row, columns) | one["keys"]
         kept = {key: value for key, value in values.items() if value is not None}
         one["pictures"].append(Picture(name, path, columns=kept, reason=reason))
-    bad = [Picture(f"{prefix}row {line}", None, reason=reason) for line, reason in table.bad]
+    bad = [Picture(unique(f"{prefix}row {line}", names), None, reason=reason) for line, reason in table.bad]
     return [
         *(
             Study(
@@ -214,6 +221,43 @@ def studies(
         ),
         *(Study(study_id=picture.source_id, patient_id=None, pictures=(picture,)) for picture in bad),
     ]
+
+
+def with_patients(studies: Iterable[Study]) -> list[Study]:
+    """Studies, those without a patient joined to the one patient who has the same study, if there is one.
+
+    Their rows are flagged `patient_from_study`. Where the sites are known and differ, it is not the same study.
+    """
+    found = list(studies)
+    holders: defaultdict[tuple[str, bool], list[int]] = defaultdict(list)
+    for number, study in enumerate(found):
+        if study.patient_id is not None:
+            holders[_same_study(study)].append(number)
+    joined: set[int] = set()
+    for number, study in enumerate(found):
+        known = holders[_same_study(study)] if study.patient_id is None else []
+        if len({(found[one].columns.get("site"), found[one].patient_id) for one in known}) != 1:
+            continue
+        holder, site = found[known[0]], study.columns.get("site")
+        if site in (None, holder.columns.get("site") or site):
+            found[known[0]] = _joined(holder, study)
+            joined.add(number)
+    return [study for number, study in enumerate(found) if number not in joined]
+
+
+def _same_study(study: Study) -> tuple[str, bool]:
+    """A study that the table names is never one that is called by its row or file."""
+    return study.study_id, "StudyInstanceUID" in study.keys
+
+
+def _joined(holder: Study, study: Study) -> Study:
+    pictures = [
+        replace(
+            picture, columns={**picture.columns, "flags": [*picture.columns.get("flags", ()), "patient_from_study"]}
+        )
+        for picture in study.pictures
+    ]
+    return replace(holder, pictures=(*holder.pictures, *pictures), keys={**study.keys, **holder.keys})
 
 
 def opened(picture: Picture, content: bytes | Path) -> "list[tuple[Image.Image, dict[str, Any]]]":
@@ -244,11 +288,23 @@ def _name_row(told: Mapping[str, Any], names: dict[str, int], fallback: str, pre
     """The name of a row, made unique, and whether its `id` was there before."""
     given = tables.key(told.get("id"))
     image = told["image"]
-    name = given or (prefix + image.strip() if isinstance(image, str) and image.strip() else fallback)
+    bare = given or (image.strip() if isinstance(image, str) else "")
+    name = prefix + bare if bare else fallback
+    found = unique(name, names)
+    return found, bool(given) and found != name
+
+
+def unique(name: str, names: dict[str, int]) -> str:
+    """A name that is none of those that are taken, which grow by it.
+
+    >>> names = {}
+    >>> [unique(name, names) for name in ("a", "a", "a#3", "a")]
+    ['a', 'a#2', 'a#3', 'a#4']
+    """
     names[name] = names.get(name, 0) + 1
     if names[name] == 1:
-        return name, False
-    while (unique := f"{name}#{names[name]}") in names:  # a row that is called so itself
+        return name
+    while (found := f"{name}#{names[name]}") in names:  # one that is called so itself
         names[name] += 1
-    names[unique] = 1
-    return unique, bool(given)
+    names[found] = 1
+    return found

@@ -14,7 +14,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from mmssl.data import embedded
+from mmssl.data import embedded, folders
 from mmssl.errors import CannotDo, WrongUse
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -28,6 +28,9 @@ KEYS = {
 
 _NOTHING = frozenset(("", "nan", "<na>", "null", "n/a"))
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
+_LONG = re.compile(r"-?\d{19,}")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SURROGATE_ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _SEPARATORS = (",", ";", "\t", "|")
 csv.field_size_limit(1 << 28)
@@ -95,10 +98,10 @@ def key(value: Any) -> str | None:
 
 def stamp(path: Path | None) -> tuple[str, int, int]:
     """A file's name, size and time in nanoseconds: changes when the file does; zeros where there is none."""
-    if path is None or not path.is_file():
-        return str(path), 0, 0
+    if path is None or not folders.is_file(path):
+        return folders.written(str(path)), 0, 0
     told = path.stat()
-    return path.name, told.st_size, told.st_mtime_ns
+    return folders.written(path.name), told.st_size, told.st_mtime_ns
 
 
 def key_columns(columns: Iterable[str]) -> dict[str, str]:
@@ -132,7 +135,8 @@ def typed(values: Sequence[Any], *, lists: bool = False, numbers: bool = True) -
         values: cells; None stays None, and empty text is None too.
         lists: they are labels. Text with a `|` in it is a list, and then the whole column is; where any is text
             and no number, an empty cell says "none of the names" (an empty list, else empty text), not "not known".
-        numbers: text may be read as numbers where all of it is (never with leading zeros).
+        numbers: text may be read as numbers where all of it is (never with leading zeros, nor whole numbers of more
+            digits than a number keeps).
 
     >>> typed(["1", "0", None]), typed(["01", "2"]), typed(["a|b", "c"], lists=True), typed(["a", ""], lists=True)
     ([1, 0, None], ['01', '2'], [['a', 'b'], ['c']], ['a', ''])
@@ -145,7 +149,7 @@ def typed(values: Sequence[Any], *, lists: bool = False, numbers: bool = True) -
         return [_as_list(value, raw) for value, raw in zip(cells, values, strict=True)]
     if given and all(isinstance(value, bool | int | float) for value in given):
         return [_as_number(value) for value in cells]
-    if numbers and given and all(isinstance(value, str) and _NUMBER.fullmatch(value) for value in given):
+    if numbers and given and all(isinstance(value, str) and _is_number(value) for value in given):
         return [None if value is None else _number(value) for value in cells]
     if all(isinstance(value, datetime) for value in given):
         return cells
@@ -172,8 +176,12 @@ def _as_number(value: Any) -> int | float | None:
     return int(value) if isinstance(value, bool) else value
 
 
+def _is_number(text: str) -> bool:
+    return bool(_NUMBER.fullmatch(text)) and not _LONG.fullmatch(text)
+
+
 def _number(text: str) -> int | float:
-    return int(text) if re.fullmatch(r"-?\d{1,18}", text) else float(text)
+    return int(text) if re.fullmatch(r"-?\d+", text) else float(text)
 
 
 def as_text(value: Any) -> str:
@@ -243,6 +251,8 @@ def _read_jsonl(path: Path, text: str) -> Table:
             row = json.loads(content)
         except ValueError:
             row = None
+        if _SURROGATE_ESCAPED.search(content):
+            row = _writable(row)
         if isinstance(row, dict):
             columns |= dict.fromkeys(row)
             table.rows.append(row)
@@ -251,6 +261,11 @@ def _read_jsonl(path: Path, text: str) -> Table:
             table.bad.append((line, "bad_row"))
     table.columns.extend(columns)
     return table
+
+
+def _writable(value: Any) -> Any:
+    r"""What JSON says, with U+FFFD for half a character (\ud800), which no file takes."""
+    return json.loads(_SURROGATE.sub("\ufffd", json.dumps(value, ensure_ascii=False)))
 
 
 def _read_parquet(path: Path) -> Table:

@@ -30,9 +30,11 @@ REASONS: dict[str, str] = {
 FLAGS: dict[str, str] = {
     "text_missing": "no text to train on",
     "text_only_other_sections": "a report without findings and impression; what it has is in `report`",
-    "text_placeholder": "the text was a placeholder and is not trained on; it is in `report`",
+    "text_placeholder": "the text was a placeholder and is not trained on; it is in `report`, or in `source_text` "
+    "beside another report",
     "report_ambiguous": "several different reports have this study's key, or several patients; none was taken",
     "patient_missing": "the source names no patient; the study is its own patient, in train only",
+    "patient_from_study": "the source names no patient here; it is the one patient who has the same study",
     "duplicate_id": "the row's id was there before; it was given to evaluation, or nothing is cleaned",
     "not_in_metadata": "an image that the folder's table does not list",
     "duplicate": "the same pixels as a picture of another patient, or a row that was given to evaluation",

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import os
+import re
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmssl import console
-from mmssl.data import splits, tables
+from mmssl.data import reports, splits, tables
 from mmssl.data.store import SCHEMA
 from mmssl.errors import CannotDo, WrongUse, many
 from mmssl.prepare.settings import Prepare
@@ -175,7 +176,7 @@ def without_keys(studies: Sequence[Study]) -> tuple[list[Study], list[str]]:
     dropped: set[str] = set()
 
     def hidden(columns: Mapping[str, Any]) -> dict[str, Any]:
-        told = {name for name in columns if name not in SCHEMA.names and _tells_who(name.removeprefix("source_"))}
+        told = {name for name in columns if name not in SCHEMA.names and _tells_who(re.sub("^(source_)+", "", name))}
         dropped.update(told)
         return {name: value for name, value in columns.items() if name not in told}
 
@@ -233,6 +234,7 @@ def plan(
     )
     test = 0.0 if "test" in complete_splits else settings.splits.test
     validation = 0.0 if "validation" in complete_splits else settings.splits.validation
+    empties = settings.clean.enabled and settings.clean.text
     entries = []
     for number, (study, person, patient) in enumerate(zip(studies, people, patients, strict=True)):
         missing = patients_known and patient is None
@@ -247,6 +249,10 @@ def plan(
         for picture in study.pictures:
             columns = {name: value for name, value in study.columns.items() if value is not None}
             columns |= {name: value for name, value in picture.columns.items() if value is not None}
+            report = study.report or columns.get("report")
+            text = study.text or (None if study.report else columns.get("text"))
+            if empties and report and text and text != report and reports.is_placeholder(text):
+                columns.setdefault("source_text", text)
             if columns.get("prior_study_id"):
                 columns["prior_study_id"] = named.of("study", columns["prior_study_id"])
             flags = [*study.columns.get("flags", ()), *picture.columns.get("flags", ())]
@@ -262,8 +268,8 @@ def plan(
                     split=split,
                     given=person in given and not from_train,
                     from_train=from_train,
-                    report=study.report or columns.get("report"),
-                    text=study.text or (None if study.report else columns.get("text")),
+                    report=report,
+                    text=text,
                     columns=columns,
                     keys=dict(study.keys),
                     flags=tuple(dict.fromkeys(flags)),

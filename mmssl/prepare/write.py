@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 import mmssl
 from mmssl import console, files
-from mmssl.data import intensity, reports, store, table_rows
+from mmssl.data import folders, intensity, reports, store, table_rows
 from mmssl.data.splits import Split
 from mmssl.errors import CannotDo
 from mmssl.prepare.clean import Verdict
@@ -231,7 +231,7 @@ def _kind(value: Any) -> pa.DataType:
     if isinstance(value, list):
         return pa.list_(pa.string())
     if isinstance(value, bool | int):
-        return pa.int64()
+        return pa.int64() if -(2**63) <= value < 2**63 else pa.string()
     return (
         pa.float64() if isinstance(value, float) else pa.timestamp("s") if isinstance(value, datetime) else pa.string()
     )
@@ -297,7 +297,7 @@ def _write_accounts(folder: Path, content: Content, kept: Kept) -> dict[str, Any
 def _looked_for(entry: Entry, content: Content) -> str | None:
     """The whole path of an input's file; None where it has none, or where ids are pseudonyms."""
     path = entry.picture.path
-    return os.path.normpath(path.absolute()) if path and content.names_paths else None
+    return folders.written(os.path.normpath(path.absolute())) if path and content.names_paths else None
 
 
 def examples(content: Content, number: int = 3) -> dict[str, str]:

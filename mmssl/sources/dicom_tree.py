@@ -2,14 +2,13 @@
 
 import functools
 import hashlib
-import os
 from collections.abc import Iterator
 from datetime import datetime, time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmssl import console
-from mmssl.data import dicom
+from mmssl.data import dicom, folders
 from mmssl.errors import Unreadable
 from mmssl.types import Picture, Study
 
@@ -21,7 +20,8 @@ OF_STUDY = ("sex", "age", "ethnicity", "site", "study_datetime")
 
 TABLES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 LOOKED_AT = 300  # files that `recognises` opens at most
-_ENDS = 4096  # bytes at either end of a file that its fingerprint is made of
+
+Key = tuple[str | None, str]  # patient, study
 
 
 class _File(NamedTuple):
@@ -29,13 +29,15 @@ class _File(NamedTuple):
     path: Path
     header: dicom.Dicom | None  # None where it cannot be read
     reason: str | None
+    flags: tuple[str, ...] = ()
 
 
 class Source:
     """Studies of a folder, by (issuer or site, PatientID) and StudyInstanceUID.
 
-    A file without PatientID belongs to no known patient, and its study is its own patient. Files without
-    StudyInstanceUID are one study where they share patient and accession number, else each its own.
+    A file without PatientID is of the one patient who has its study; where there is none, or several, it belongs to no
+    known patient, and its study is its own patient. Files without StudyInstanceUID are one study where they share
+    patient and accession number, else each its own.
     """
 
     keyed_ids = True
@@ -57,10 +59,10 @@ class Source:
         """Whether one of the first few hundred files has DICOM's magic word, and no table beside lists images."""
         if not path.is_dir() or any(_lists_images(path / name) for name in TABLES):
             return False
-        for number, file in enumerate(_walk(path)):
+        for number, file in enumerate(folders.walk(path)):
             if number == LOOKED_AT:
                 break
-            if _ends(file)[0][128:132] == b"DICM":
+            if folders.ends(file)[0][128:132] == b"DICM":
                 return True
         return False
 
@@ -68,20 +70,21 @@ class Source:
         """Changes with a file's name or size, its first or its last 4,096 bytes; not when the folder is moved."""
         digest = hashlib.sha256()
         for file in self.files:
-            start, end, size = _ends(file)
+            start, end, size = folders.ends(file)
             digest.update(repr((self._name(file), size)).encode() + hashlib.sha256(start + end).digest())
         return digest.hexdigest()
 
     @functools.cached_property
     def files(self) -> list[Path]:
         """Every file below the folder, in a fixed order."""
-        return list(_walk(self.path))
+        return list(folders.walk(self.path))
 
     def studies(self) -> Iterator[Study]:
         """Every file in one of the studies; a file that cannot be read is a study by itself."""
-        groups: dict[tuple[str | None, str], list[_File]] = {}
+        groups: dict[Key, list[_File]] = {}
         for file in self._headers():
             groups.setdefault(_study_key(file), []).append(file)
+        _find_patients(groups)
         priors = _priors({key: _known(group, "study_datetime") for key, group in groups.items()})
         names = _study_ids(list(groups))
         for key, group in groups.items():
@@ -107,7 +110,7 @@ class Source:
                 advance(1)
 
     def _name(self, path: Path) -> str:
-        return path.relative_to(self.path).as_posix()
+        return folders.below(self.path, path)
 
 
 def _lists_images(table: Path) -> bool:
@@ -119,7 +122,7 @@ def _lists_images(table: Path) -> bool:
 
 
 def _read(source_id: str, path: Path) -> _File:
-    if path.is_dir():
+    if folders.is_folder(path):
         return _File(source_id, path, None, "no_permission")
     try:
         header = dicom.read(path)
@@ -128,7 +131,7 @@ def _read(source_id: str, path: Path) -> _File:
     return _File(source_id, path, header, header.reason)
 
 
-def _study_key(file: _File) -> tuple[str | None, str]:
+def _study_key(file: _File) -> Key:
     """(patient, study): what files of one study have in common."""
     header = file.header
     if header is None:
@@ -143,7 +146,18 @@ def _study_key(file: _File) -> tuple[str | None, str]:
     return patient, f"accession {accession}" if patient and accession else f"file {file.source_id}"
 
 
-def _study_ids(keys: list[tuple[str | None, str]]) -> dict[tuple[str | None, str], str]:
+def _find_patients(groups: dict[Key, list[_File]]) -> None:
+    """Moves files without a patient to the one patient who has their study, if there is one."""
+    holders: dict[str, list[Key]] = {}
+    for key in groups:
+        if key[0] is not None:
+            holders.setdefault(key[1], []).append(key)
+    for key in [key for key in groups if key[0] is None and len(holders.get(key[1], ())) == 1]:
+        (holder,) = holders[key[1]]
+        groups[holder] += [file._replace(flags=("patient_from_study",)) for file in groups.pop(key)]
+
+
+def _study_ids(keys: list[Key]) -> dict[Key, str]:
     """An id for each study: its UID, with the patient before it where two patients have the same."""
     seen: dict[str, int] = {}
     for _, study in keys:
@@ -170,6 +184,8 @@ def _study(study_id: str, patient: str | None, group: list[_File], *, prior_stud
 def _picture(file: _File) -> Picture:
     columns = file.header.columns if file.header else {}
     own = {name: value for name, value in columns.items() if name not in OF_STUDY}
+    if file.flags:
+        own["flags"] = list(file.flags)
     return Picture(file.source_id, file.path, columns=own, reason=file.reason)
 
 
@@ -183,9 +199,6 @@ def _known(group: list[_File], column: str) -> Any:
     """The first value that a file of a study has for a column."""
     values = (file.header.columns[column] for file in group if file.header)
     return next((value for value in values if value is not None), None)
-
-
-Key = tuple[str | None, str]
 
 
 def _priors(dates: dict[Key, datetime | None]) -> dict[Key, Key]:
@@ -212,37 +225,3 @@ def _is_before(one: datetime, other: datetime) -> bool:
     if one.date() != other.date():
         return one.date() < other.date()
     return one.time() != time() and other.time() != time() and one < other
-
-
-def _walk(path: Path) -> Iterator[Path]:
-    """Every file below a folder, hidden ones too: those of a folder by name, then its folders by name.
-
-    Links to folders are followed, each folder is entered once. A folder that may not be listed comes last, as if it
-    were a file, so that it is not passed over in silence.
-    """
-    closed: list[Path] = []
-    entered: set[str] = set()
-    walk = os.walk(path, followlinks=True, onerror=lambda error: closed.append(Path(error.filename)))
-    for folder, names, found in walk:
-        real = os.path.realpath(folder)
-        if real in entered:
-            names.clear()
-            continue
-        entered.add(real)
-        names.sort()
-        yield from (Path(folder) / name for name in sorted(found))
-    yield from closed
-
-
-def _ends(path: Path) -> tuple[bytes, bytes, int]:
-    """First and last bytes of a file, and its size; nothing where it cannot be read."""
-    try:
-        if not path.is_file():
-            return b"", b"", 0
-        with open(path, "rb") as file:
-            start = file.read(_ENDS)
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(len(start), size - _ENDS))
-            return start, file.read(), size
-    except OSError:
-        return b"", b"", 0

@@ -1,18 +1,20 @@
 """A folder of images in the layout of Hugging Face's ImageFolder.
 
-`metadata.csv`, `.jsonl` or `.parquet`, in the folder itself or in each of its folders train, validation and test,
-has a column `file_name`. Without one, the name of the folder that an image lies in is its `label`.
+`metadata.csv`, `.jsonl` or `.parquet`, in the folder itself or in any folder below it, has a column `file_name`: the
+path from the table's own folder. Without one, the name of the folder that an image lies in is its `label`. A top
+folder that is called like a split holds that split, unless a row names another.
 """
 
 import functools
+import itertools
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmssl import files
-from mmssl.data import splits, table_rows, tables
-from mmssl.errors import Unreadable
+from mmssl.data import folders, splits, table_rows, tables
+from mmssl.errors import Unreadable, WrongUse
 from mmssl.types import Picture, Study
 
 if TYPE_CHECKING:
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".jp2", ".pgm", ".ppm"))
+BESIDE = frozenset(("", ".txt", ".md", ".html", ".db", ".ini", ".pdf"))
+"""Endings of what lies beside images without making their folder something else: README, LICENSE, Thumbs.db."""
+
+LOOKED_AT = 300  # files that `recognises` looks at, at most
 
 
 class Source:
@@ -48,19 +54,25 @@ class Source:
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
-        return path.is_dir() and (bool(_metadata(path)) or _is_all_images(path))
+        return path.is_dir() and (_has_metadata(path) or _is_all_images(path))
 
     @functools.cached_property
     def tables(self) -> list[tuple[tables.Table, dict[str, str]]]:
-        read = [tables.read(file, encoding=self.encoding, separator=self.separator) for file in _metadata(self.path)]
+        found = [path for path in self._walked if path.name in METADATA]
+        _check_one_each(found)
+        read = [tables.read(file, encoding=self.encoding, separator=self.separator) for file in found]
         return [
             (one, table_rows.mapping(one.columns, self.given, image="file_name", name=str(one.path))) for one in read
         ]
 
     @functools.cached_property
     def files(self) -> list[Path]:
-        """Every file but the tables and hidden ones, in the order of their names."""
-        return [path for path in _walk(self.path) if path.name not in METADATA]
+        """Every file but the tables and hidden ones, those of a folder before the folders in it."""
+        return [path for path in self._walked if path.name not in METADATA]
+
+    @functools.cached_property
+    def _walked(self) -> list[Path]:
+        return list(folders.walk(self.path, hidden=False))
 
     @property
     def patients_known(self) -> bool:
@@ -75,23 +87,29 @@ class Source:
         return files.hash_json([told, [(self._name(path), *tables.stamp(path)[1:]) for path in self.files]])
 
     def studies(self) -> Iterator[Study]:
-        listed: set[Path] = set()
+        yield from table_rows.with_patients(self._studies())
+
+    def _studies(self) -> Iterator[Study]:
+        listed: set[tuple[str, str]] = set()
+        names: dict[str, int] = {}
         for table, columns in self.tables:
             folder = table.path.parent
-            prefix = "" if folder == self.path else f"{self._name(folder)}/"
 
             def picture(number: int, image: Any, folder: Path = folder) -> tuple[Path | None, str | None]:
                 name = tables.key(image)
-                if name is None:
+                if name is None or "\0" in name:
                     return None, "missing"
-                listed.add(Path(os.path.normpath(folder / name)))
+                listed.add(_place(folder / name))
                 return folder / name, None
 
-            split = self._split(folder / "x") if prefix else None
-            yield from table_rows.studies(table, columns, picture, split=split, prefix=prefix)
+            def split(path: Path | None, folder: Path = folder) -> str | None:
+                return self._split(path or folder / "x")
+
+            prefix = "" if folder == self.path else f"{self._name(folder)}/"
+            yield from table_rows.studies(table, columns, picture, split=split, prefix=prefix, names=names)
         for path in self.files:
-            if path not in listed:
-                yield self._unlisted(path)
+            if _place(path) not in listed:
+                yield self._unlisted(path, names)
 
     def decode(self, picture: Picture) -> list[tuple["Image.Image", dict[str, Any]]]:
         """The picture of a file, of a DICOM file each frame.
@@ -103,45 +121,68 @@ class Source:
             raise Unreadable("missing")
         return table_rows.opened(picture, picture.path)
 
-    def _unlisted(self, path: Path) -> Study:
+    def _unlisted(self, path: Path, names: dict[str, int]) -> Study:
         """An image that no table names: still an image."""
         columns: dict[str, Any] = {"split": split} if (split := self._split(path)) else {}
         if self.tables:
             columns["flags"] = ["not_in_metadata"]
         elif path.parent != self.path and path.parent.name.lower() not in splits.NAMES:
-            columns["label"] = path.parent.name
-        name = self._name(path)
+            columns["label"] = folders.written(path.parent.name)
+        name = table_rows.unique(self._name(path), names)
         reason = None if path.suffix.lower() in (*SUFFIXES, ".dcm") else "not_an_image"
+        if folders.is_folder(path):
+            reason = "no_permission"
         return Study(name, None, (Picture(name, path, columns=columns, reason=reason),))
 
     def _split(self, path: Path) -> str | None:
-        top = path.relative_to(self.path).parts[0]
-        return splits.NAMES.get(top.lower())
+        """That of the top folder that a file lies in, if it is called like a split."""
+        parts = Path(os.path.relpath(path, self.path)).parts
+        return splits.NAMES.get(parts[0].lower()) if len(parts) > 1 else None
 
     def _name(self, path: Path) -> str:
-        return path.relative_to(self.path).as_posix()
+        return folders.below(self.path, path)
 
 
-def _metadata(path: Path) -> list[Path]:
-    """The tables of a folder: its own, else those of its folders that are called like splits."""
-    places = [path, *sorted(part for part in path.iterdir() if part.name.lower() in splits.NAMES)]
-    found = [folder / name for folder in places for name in METADATA if (folder / name).is_file()]
-    return [file for file in found if file.parent == path] or found
+def _place(path: Path) -> tuple[str, str]:
+    """Where a file lies, whatever links to folders it is reached by."""
+    return _real(path.parent), path.name
+
+
+@functools.lru_cache(maxsize=1024)
+def _real(folder: Path) -> str:
+    return os.path.realpath(folder)
+
+
+def _check_one_each(found: list[Path]) -> None:
+    """Raises WrongUse for folders with more than one table."""
+    problems = [
+        f"{one} and {other} are both tables of one folder; keep the one that is meant"
+        for one, other in itertools.pairwise(found)
+        if one.parent == other.parent
+    ]
+    if problems:
+        raise WrongUse("\n".join(problems))
+
+
+def _has_metadata(path: Path) -> bool:
+    """Whether there is a table in a folder, or in one of its folders that are called like splits."""
+    places = [path, *(part for part in path.iterdir() if part.name.lower() in splits.NAMES)]
+    return any(folders.is_file(folder / name) for folder in places for name in METADATA)
 
 
 def _is_all_images(path: Path) -> bool:
-    """Whether a folder and its folders begin with images and nothing else; a look at a few names is enough."""
+    """Whether a folder and its folders begin with images and what lies beside such; a look at some names is enough."""
     seen = 0
-    for file in _walk(path):
-        if file.suffix.lower() not in SUFFIXES:
+    for file in itertools.islice(folders.walk(path, hidden=False), LOOKED_AT):
+        if file.suffix.lower() in SUFFIXES:
+            seen += 1
+        elif not _is_beside(file):
             return False
-        seen += 1
-        if seen == 50:
-            break
     return seen > 0
 
 
-def _walk(path: Path) -> Iterator[Path]:
-    for folder, names, found in os.walk(path):
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        yield from (Path(folder) / name for name in sorted(found) if not name.startswith("."))
+def _is_beside(file: Path) -> bool:
+    """Whether a file may lie among images; one without an ending may be DICOM."""
+    if file.suffix.lower() in BESIDE:
+        return bool(file.suffix) or folders.ends(file)[0][128:132] != b"DICM"
+    return file.name in METADATA or folders.is_folder(file)

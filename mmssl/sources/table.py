@@ -77,7 +77,7 @@ class Source:
         cells = self._cells()
         for row, image in zip(self.table.rows, cells, strict=True):
             row[self.columns["image"]] = image
-        yield from table_rows.studies(self.table, self.columns, self._picture)
+        yield from table_rows.with_patients(table_rows.studies(self.table, self.columns, self._picture))
 
     def decode(self, picture: Picture) -> list[tuple["Image.Image", dict[str, Any]]]:
         """The picture of a row, of a DICOM file each frame.

@@ -114,18 +114,18 @@ def test_reports_are_compared_by_their_words_and_other_columns_are_filled_where_
 
 def test_mapped_columns_are_keys_by_their_meaning_and_by_their_own_names(tmp_path):
     studies = [
-        study(n, f"m{n}", StudyInstanceUID=f"e{n}", PatientID=f"m{n}", exam=f"e{n}", mrn=f"m{n}") for n in range(2)
+        study(n, f"m{n}", StudyInstanceUID=f"e{n}", PatientID=f"m{n}", exam=f"e{n}", hospno=f"m{n}") for n in range(2)
     ]
-    origin = join.Origin(columns={"study_id": "exam", "patient_id": "mrn", "text": "caption"})
-    for key, values in (("exam", "e0 e1"), ("study_uid", "e0 e1"), ("mrn", "m0 m1"), ("PatientID", "m0 m1")):
+    origin = join.Origin(columns={"study_id": "exam", "patient_id": "hospno", "text": "caption"})
+    for key, values in (("exam", "e0 e1"), ("study_uid", "e0 e1"), ("hospno", "m0 m1"), ("PatientID", "m0 m1")):
         rows = [{key: value, "grade": n} for n, value in enumerate(values.split())]
         found, told = join.with_labels(studies, write_csv(tmp_path / "truth.csv", rows), DEFAULT, origin=origin)
         assert [one.columns for one in found] == [{"label_grade": n} for n in range(2)]
         assert told.studies == {"matched": 2}
-    twice = [*studies, study(2, "m0", exam="e2", mrn="m0")]  # a patient's one report is of none of two studies
-    table = write_csv(tmp_path / "reports.csv", [{"mrn": "m0", "report": "a"}, {"mrn": "m1", "report": "b"}])
+    twice = [*studies, study(2, "m0", exam="e2", hospno="m0")]  # a patient's one report is of none of two studies
+    table = write_csv(tmp_path / "reports.csv", [{"hospno": "m0", "report": "a"}, {"hospno": "m1", "report": "b"}])
     found, told = join.with_reports(twice, table, DEFAULT, origin=origin)
-    assert ([one.report for one in found], told.key) == ([None, "b", None], "mrn")
+    assert ([one.report for one in found], told.key) == ([None, "b", None], "hospno")
 
 
 def test_the_most_particular_key_that_matches_anything_is_taken(tmp_path):

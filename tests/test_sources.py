@@ -65,6 +65,29 @@ def test_columns_of_a_table_that_are_not_ours_keep_their_names_and_those_that_me
     assert row["flags"] == []
 
 
+def test_capitals_and_blanks_make_no_difference_to_what_a_column_is(folder, tmp_path):
+    rows = [{"Image": f"{n}.png", "TEXT": CAPTIONS[n], "Body Part": "CHEST", "Sex": "female", "MRN": f"p{n}", "ID": "1"}
+            for n in range(6)]  # fmt: skip
+    found = made(write_csv(folder / "t.csv", rows), tmp_path / "out")
+    row = found["3.png"]
+    assert (row["text"], row["body_part"], row["sex"], row["patient_id"], row["ID"]) == (
+        "caption 3", "CHEST", "F", "p3", "1",
+    )  # fmt: skip
+    assert {"Sex", "Body Part", "source_Sex"}.isdisjoint(row)
+
+
+def test_a_copied_or_touched_source_is_the_same_and_a_changed_one_is_not(folder, tmp_path):
+    table = write_csv(folder / "t.csv", [{"image": f"{n}.png"} for n in range(6)])
+    made(table, tmp_path / "out")
+    shutil.copytree(folder, tmp_path / "copy")
+    (folder / "1.png").touch()
+    assert prepare(table, tmp_path / "out").skipped
+    assert prepare(tmp_path / "copy" / "t.csv", tmp_path / "out").skipped
+    picture(99).save(folder / "1.png")
+    with pytest.raises(WrongUse, match="another state of this one"):
+        prepare(table, tmp_path / "out")
+
+
 def test_columns_can_be_mapped_and_images_lie_elsewhere(folder, tmp_path):
     rows = [{"file": f"{n}.png", "caption": CAPTIONS[n], "text": "other", "who": f"p{n}"} for n in range(6)]
     table = write_csv(tmp_path / "tables/t.csv", rows)

@@ -93,6 +93,8 @@ def mapping(
 ) -> dict[str, str]:
     """Which column has which meaning, {meaning: column}; `given` first, else the columns that are called so.
 
+    Capitals, blanks and underscores make no difference (Modality, Body Part), but for `id`, which many tables call a
+    number of something else.
     Patients and studies are known by the keys of others too: PatientID, Subject ID, StudyInstanceUID, AccessionNumber.
 
     Raises:
@@ -110,8 +112,13 @@ def mapping(
         for meaning, column in given.items()
         if column not in columns
     ]
-    taken = set(given.values())
-    found = {meaning: meaning for meaning in MEANINGS if meaning in columns and meaning not in taken} | dict(given)
+    left = [column for column in columns if column not in given.values()]
+    alike = {tables.plain(column): column for column in reversed(left)}
+    found = {
+        meaning: column
+        for meaning in MEANINGS
+        if (column := meaning if meaning in left or meaning == "id" else alike.get(tables.plain(meaning))) in left
+    } | dict(given)
     if image != "image" and image in columns and "image" not in given:
         found["image"] = image
     spelt = tables.key_columns(column for column in columns if column not in found.values())

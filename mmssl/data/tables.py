@@ -4,6 +4,7 @@ Cells of text files stay text: a key is never parsed as a number, so leading zer
 """
 
 import csv
+import hashlib
 import io
 import json
 import math
@@ -22,7 +23,7 @@ SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 KEYS = {
     "AccessionNumber": ("accessionnumber", "accession"),
     "StudyInstanceUID": ("studyinstanceuid", "studyuid", "studyid"),
-    "PatientID": ("patientid", "subjectid", "participantid"),
+    "PatientID": ("patientid", "subjectid", "participantid", "mrn", "medicalrecordnumber", "patientnumber"),
 }
 """What reports and labels are joined by, and how columns with it are called (case, `_` and spaces apart)."""
 
@@ -96,12 +97,12 @@ def key(value: Any) -> str | None:
     return None if value is None else str(value)
 
 
-def stamp(path: Path | None) -> tuple[str, int, int]:
-    """A file's name, size and time in nanoseconds: changes when the file does; zeros where there is none."""
+def stamp(path: Path | None) -> tuple[str, int, str]:
+    """A file's name, its size and a hash of its ends: what tells another, wherever it lies and however old it is."""
     if path is None or not folders.is_file(path):
-        return folders.written(str(path)), 0, 0
-    told = path.stat()
-    return folders.written(path.name), told.st_size, told.st_mtime_ns
+        return folders.written(str(path)), 0, ""
+    start, end, size = folders.ends(path)
+    return folders.written(path.name), size, hashlib.sha256(start + end).hexdigest()
 
 
 def key_columns(columns: Iterable[str]) -> dict[str, str]:
@@ -110,13 +111,22 @@ def key_columns(columns: Iterable[str]) -> dict[str, str]:
     >>> key_columns(["accession_number", "report"])
     {'AccessionNumber': 'accession_number'}
     """
-    plain = {re.sub(r"[\s_-]", "", column).lower(): column for column in reversed(list(columns))}
+    alike = {plain(column): column for column in reversed(list(columns))}
     found = {}
     for name, spellings in KEYS.items():
         for spelling in spellings:
-            if spelling in plain:
-                found.setdefault(name, plain[spelling])
+            if spelling in alike:
+                found.setdefault(name, alike[spelling])
     return found
+
+
+def plain(column: str) -> str:
+    """A column's name without what people write in one way or another.
+
+    >>> plain("Body Part"), plain("body_part")
+    ('bodypart', 'bodypart')
+    """
+    return re.sub(r"[\s_-]", "", column).lower()
 
 
 def is_key(column: str) -> bool:

@@ -103,7 +103,8 @@ class Stop:
     def __init__(self) -> None:
         self.asked = False
         here = threading.current_thread() is threading.main_thread() and world_size() == 1
-        self.before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)} if here else {}
+        now = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)} if here else {}
+        self.before = {one: handler for one, handler in now.items() if handler is not None}  # None: not Python's to set
 
     def __enter__(self) -> Self:
         for one in self.before:

@@ -22,6 +22,16 @@ class Check:
     held: bool
 
 
+MEANING = {
+    "macro_auroc": "area under the ROC curve, the mean over all findings",
+    "laterality": 'of the hits for "left X" and "right X" that have X on one side, those with it on the side asked for',
+    "laterality_found": "of these hits, those that have X at all",
+    "text_to_image_R@10": "reports whose own image is among the first ten; the floor is five times chance",
+    "pixel_regression": "macro_auroc above that of a regression on small pixels, which was taught the labels",
+}
+"""What each check measures, in words."""
+
+
 def check(name: str, value: float, floor: float) -> Check:
     return Check(name, float(value), float(floor), bool(value >= floor))
 

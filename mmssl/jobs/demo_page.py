@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mmssl import page, runpage
 from mmssl.data.store import Store
 from mmssl.files import whole_file
+from mmssl.jobs.demo_checks import MEANING
 
 if TYPE_CHECKING:
     from mmssl.jobs.demo_checks import Check, SidedHits
@@ -31,7 +32,7 @@ def write(out: Path, checks: "Sequence[Check]", searches: "Sequence[SidedHits]",
             "the model never saw."
         ),
         facts=_facts(store),
-        checks=[astuple(one) for one in checks],
+        checks=[(*astuple(one), MEANING[one.name]) for one in checks],
         loss_curve=runpage.loss_curve(*runpage.read(out / "run" / "metrics.jsonl"), metric=metric),
         pairs=[_pair(store, row) for row in _some_rows(store)],
         zeroshot=_labels(found),

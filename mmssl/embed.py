@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from mmssl import checkpoint as checkpoints
+from mmssl import console
 from mmssl.data import dicom, images
 from mmssl.data.transforms import normalise, whole_view
 from mmssl.errors import Unreadable, WrongUse
@@ -39,6 +40,8 @@ def load(checkpoint: Path | str, *, trust: Sequence[str] = ()) -> "Embedder":
         WrongUse: where it names code that is not trusted.
     """
     loaded = checkpoints.load(Path(checkpoint), trust=trust, device=str(device()))
+    if loaded.path != Path(checkpoint) and (Path(checkpoint) / "best").is_dir():
+        console.say(f"{checkpoint} is a run: its last checkpoint is taken; {Path(checkpoint) / 'best'} is another")
     return Embedder(loaded.model, info=loaded.info, path=loaded.path, hash=loaded.hash)
 
 

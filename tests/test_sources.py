@@ -76,6 +76,23 @@ def test_capitals_and_blanks_make_no_difference_to_what_a_column_is(folder, tmp_
     assert {"Sex", "Body Part", "source_Sex"}.isdisjoint(row)
 
 
+def test_an_age_or_a_date_that_is_not_understood_is_kept_and_counted(folder, tmp_path):
+    said = [
+        ("90+", "2020-12-31"),
+        ("44", "31/12/2020"),
+        ("", ""),
+        ("unknown", "n/a"),
+        ("061Y", "2020/12/31"),
+        ("7", ""),
+    ]
+    rows = [{"image": f"{n}.png", "age": age, "study_datetime": date} for n, (age, date) in enumerate(said)]
+    found = made(write_csv(folder / "t.csv", rows), tmp_path / "out")
+    told = [(found[f"{n}.png"]["source_age"], found[f"{n}.png"]["source_study_datetime"]) for n in range(6)]
+    assert told == [("90+", None), (None, "31/12/2020"), *[(None, None)] * 4]
+    assert [name for name, row in sorted(found.items()) if "value_unreadable" in row["flags"]] == ["0.png", "1.png"]
+    assert found["4.png"]["age"] == 61
+
+
 def test_a_copied_or_touched_source_is_the_same_and_a_changed_one_is_not(folder, tmp_path):
     table = write_csv(folder / "t.csv", [{"image": f"{n}.png"} for n in range(6)])
     made(table, tmp_path / "out")

@@ -462,6 +462,15 @@ def test_a_run_without_a_best_says_what_to_use_instead(whole, tmp_path):
     )
 
 
+def test_of_a_run_the_last_checkpoint_is_taken_and_that_is_said(whole, tmp_path, capsys):
+    for name in ("checkpoint", "best"):
+        shutil.copytree(whole / "checkpoint", tmp_path / name)
+    assert embed.load(tmp_path).path == tmp_path / "checkpoint"
+    assert f"its last checkpoint is taken; {tmp_path / 'best'} is another" in capsys.readouterr().err
+    embed.load(tmp_path / "best")
+    assert capsys.readouterr().err == ""
+
+
 def test_all_files_of_a_checkpoint_can_be_read_by_others(whole):
     """The library writes its files for the owner alone, which hides a model that is shared."""
     umask = os.umask(0)

@@ -22,6 +22,9 @@ PER_IMAGE = (
 )  # fmt: skip
 """Columns of a store that a table may fill for a row."""
 
+READ = ("age", "study_datetime")
+"""Those of them whose cells may say something that is not understood."""
+
 MEANINGS = ("image", "id", "patient_id", "study_id", *PER_IMAGE)
 """What a column of a table can be: these names are understood, and `columns.MEANING=NAME` maps others to them."""
 
@@ -194,7 +197,10 @@ def studies(
             values["report"] = values.pop("text")
             values["text"] = reports.caption(values["report"] or "")
         values["split"] = values.get("split") or split(path)
+        unread = {f"source_{meaning}": told[meaning] for meaning in READ if _is_unread(told, values, meaning)}
+        values |= {name: tables.as_text(value) for name, value in unread.items()}
         flags = [*((told["flags"] if "flags" in columns else None) or ()), *(["duplicate_id"] if doubled else ())]
+        flags += ["value_unreadable"] if unread else []
         values["flags"] = flags or None
         values |= {extra_name: column[number] for extra_name, column in extra.items()}
         patient, study = tables.key(told.get("patient_id")), tables.key(told.get("study_id"))
@@ -228,6 +234,12 @@ def studies(
         ),
         *(Study(study_id=picture.source_id, patient_id=None, pictures=(picture,)) for picture in bad),
     ]
+
+
+def _is_unread(told: Mapping[str, Any], values: Mapping[str, Any], meaning: str) -> bool:
+    """Whether a cell says something that is not understood."""
+    said = tables.cell(told.get(meaning))
+    return said is not None and values.get(meaning) is None and str(said).lower() not in _UNKNOWN
 
 
 def with_patients(studies: Iterable[Study]) -> list[Study]:

@@ -214,10 +214,11 @@ def _decode(path: Path, encoding: str) -> str:
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
+        line, byte = content[: error.start].count(b"\n") + 1, content[error.start]
+        likely = "cp1252" if 0x80 <= byte < 0xA0 else "latin-1"  # whose signs these are; latin-1 has none there
         raise CannotDo(
-            f"{path} is not {encoding.removesuffix('-sig')}: line {line} has the byte 0x{content[error.start]:02x}; "
-            "save it as UTF-8, or name its encoding, say encoding=latin-1"
+            f"{path} is not {encoding.removesuffix('-sig')}: line {line} has the byte 0x{byte:02x}; "
+            f"save it as UTF-8, or name its encoding, say encoding={likely}"
         ) from None
     except LookupError:
         raise WrongUse(f"encoding={encoding}: no such encoding; say utf-8, latin-1 or cp1252") from None

@@ -35,6 +35,7 @@ FLAGS: dict[str, str] = {
     "report_ambiguous": "several different reports have this study's key, or several patients; none was taken",
     "patient_missing": "the source names no patient; the study is its own patient, in train only",
     "patient_from_study": "the source names no patient here; it is the one patient who has the same study",
+    "value_unreadable": "an age or a date that is not understood; it is in `source_age` or `source_study_datetime`",
     "duplicate_id": "the row's id was there before; it was given to evaluation, or nothing is cleaned",
     "not_in_metadata": "an image that the folder's table does not list",
     "duplicate": "the same pixels as a picture of another patient, or a row that was given to evaluation",

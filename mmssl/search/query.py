@@ -292,7 +292,7 @@ def _facts(
     hit: Hit, names: Sequence[str] = ("modality", "body_part", "view", "sex", "age", "study_datetime", "split")
 ) -> list[str]:
     """What is known of a hit, in words."""
-    told = {name: page.shown(hit[name]) for name in names if hit[name] is not None}
+    told = {name: page.shown(hit[name]) for name in names if hit[name] not in (None, "unknown")}
     if "age" in told:
         told["age"] = page.years(hit["age"])
     return list(told.values())

@@ -171,6 +171,9 @@ def test_what_is_no_store_is_refused(store, tmp_path):
     (copy / "manifest.json").write_text(json.dumps(manifest | {"schema": 2, "mmssl": "9.1"}))
     with pytest.raises(CannotDo, match=r"written by mmssl 9.1 \(store format 2\); this version reads format 1"):
         Store(copy)
+    (copy / "manifest.json").write_text('{"schema": 1, "version": 1}')
+    with pytest.raises(CannotDo, match=r"manifest.json is damaged: it has no shards, content_hash; make one with"):
+        Store(copy)
     (copy / "manifest.json").write_text("{")
     with pytest.raises(CannotDo, match=r"manifest.json cannot be read"):
         Store(copy)

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 FORMAT = 1
 """The layout written here; a store of a higher number was written by a newer mmssl."""
 
+TOLD = ("version", "shards", "content_hash")
+"""Keys of manifest.json without which it is none."""
+
 SPLITS = ("train", "validation", "test")
 
 SCHEMA = pa.schema(
@@ -229,7 +232,10 @@ def read_manifest(path: Path) -> dict[str, Any]:
             raise CannotDo(said)
         what = "has no manifest.json" if Path(path).exists() else "does not exist"
         raise CannotDo(f"{path} is no store: it {what}; {again}")
-    return read_format(file, key="schema", newest=FORMAT, what="store", again=again)
+    told = read_format(file, key="schema", newest=FORMAT, what="store", again=again)
+    if missing := [key for key in TOLD if key not in told]:
+        raise CannotDo(f"{file} is damaged: it has no {', '.join(missing)}; {again}")
+    return told
 
 
 # ---- writing -------------------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def build(
         where: {dotted key: place}, for the message.
         name: of the source, where a key has no place of its own.
         trust: modules outside mmssl that may be imported; None: any that is named (the user wrote it).
-        texts: {dotted key: the value as it was typed}, from which paths are taken: 007 is a folder, not 7.
+        texts: {dotted key: the value as it was typed}, from which texts and paths are taken: 007 is a folder, not 7.
     """
     problems: list[Problem] = []
     places = where or {}

@@ -26,11 +26,11 @@ from mmssl.schedule import Clock
 from mmssl.settings import Pretrain
 from mmssl.step import step
 from mmssl.types import Batch
-from mmssl.validation import HITS, Validator
+from mmssl.validation import HITS, NEIGHBOURS, Validator
 
 NEEDS = {
     "R@10": f"a validation split with more than {HITS} rows that have a text, and more than {HITS} distinct texts",
-    "knn": "validation.knn=COLUMN, and at least 20 training images with a value there",
+    "knn": f"validation.knn=COLUMN, and at least {NEIGHBOURS} training images with a value there",
 }
 """What has to be there for a metric of the validation."""
 

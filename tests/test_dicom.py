@@ -105,7 +105,7 @@ def each(function, values):
     return np.array([[function(x) for x in row] for row in np.asarray(values).tolist()])
 
 
-def close(found, expected, atol=0.51):
+def assert_close(found, expected, atol=0.51):
     np.testing.assert_allclose(found.astype(float), expected, atol=atol)
 
 
@@ -120,7 +120,7 @@ def test_the_window_functions_of_the_standard(name, formula):
     header = {"VOILUTFunction": name} if name else {}
     found = dicom.pixels(file(values, WindowCenter=1800, WindowWidth=1500, **header))[0]
     assert found.rule == "window"
-    close(np.asarray(found.image), each(lambda x: formula(x, 1800, 1500), values))
+    assert_close(np.asarray(found.image), each(lambda x: formula(x, 1800, 1500), values))
 
 
 def test_a_window_of_width_1_is_a_threshold():
@@ -130,13 +130,13 @@ def test_a_window_of_width_1_is_a_threshold():
 
 def test_the_first_window_that_is_one_counts():
     found = picture(file(ramp(), WindowCenter=[100, 1800, 900], WindowWidth=[0, 1500, 10]))
-    close(found, each(lambda x: linear(x, 1800, 1500), ramp()))
+    assert_close(found, each(lambda x: linear(x, 1800, 1500), ramp()))
 
 
 def test_the_window_is_applied_after_slope_and_intercept():
     header = {"RescaleSlope": "0.5", "RescaleIntercept": "-200"}
     found = picture(file(ramp(), WindowCenter=800, WindowWidth=700, **header))
-    close(found, each(lambda x: linear(x * 0.5 - 200, 800, 700), ramp()))
+    assert_close(found, each(lambda x: linear(x * 0.5 - 200, 800, 700), ramp()))
 
 
 def test_without_a_window_the_percentiles_count():
@@ -144,13 +144,13 @@ def test_without_a_window_the_percentiles_count():
     low, high = np.percentile(values, [0.5, 99.5], method="inverted_cdf").astype(float)
     found = dicom.pixels(file(values, bits=12))[0]
     assert found.rule == "percentiles"
-    close(np.asarray(found.image), np.clip((values - low) / (high - low), 0, 1) * 255)
+    assert_close(np.asarray(found.image), np.clip((values - low) / (high - low), 0, 1) * 255)
 
 
 def test_percentiles_of_large_pictures_are_as_good():
     values = np.random.default_rng(0).integers(500, 3500, (2100, 2000)).astype(np.uint16)
     low, high = np.percentile(values, [0.5, 99.5]).astype(float)
-    close(picture(file(values, bits=12)), np.clip((values - low) / (high - low), 0, 1) * 255, atol=1)
+    assert_close(picture(file(values, bits=12)), np.clip((values - low) / (high - low), 0, 1) * 255, atol=1)
 
 
 def test_padding_does_not_count_and_is_black():
@@ -159,9 +159,9 @@ def test_padding_does_not_count_and_is_black():
     inside = values[:, 10:]
     low, high = np.percentile(inside, [0.5, 99.5], method="inverted_cdf").astype(float)
     expected = np.clip((values - low) / (high - low), 0, 1) * 255
-    close(picture(file(values, PixelPaddingValue=-2000)), expected)
+    assert_close(picture(file(values, PixelPaddingValue=-2000)), expected)
     inverted = picture(file(values, photometric="MONOCHROME1", PixelPaddingValue=-2000))
-    close(inverted[:, 10:], 255 - expected[:, 10:])
+    assert_close(inverted[:, 10:], 255 - expected[:, 10:])
     assert inverted[:, :10].max() == 0
     assert picture(file(values, photometric="MONOCHROME1")).max() == 255
 
@@ -215,7 +215,7 @@ def test_a_voi_lut_goes_before_a_window():
     made = dicom.pixels(file(values, VOILUTSequence=table(entries, 10), WindowCenter=5, WindowWidth=2))[0]
     assert made.rule == "voi_lut"
     shown = [entries[min(max(int(x) - 10, 0), 4)] * 255 / 65535 for x in values.ravel()]
-    close(np.asarray(made.image), np.reshape(shown, values.shape))
+    assert_close(np.asarray(made.image), np.reshape(shown, values.shape))
 
 
 def test_a_modality_lut_goes_before_all():
@@ -223,7 +223,7 @@ def test_a_modality_lut_goes_before_all():
     entries = [500, 100, 900, 700]
     made = file(values, ModalityLUTSequence=table(entries, 0), WindowCenter=500, WindowWidth=801)
     expected = [linear(entries[min(int(x), 3)], 500, 801) for x in values.ravel()]
-    close(picture(made), np.reshape(expected, values.shape))
+    assert_close(picture(made), np.reshape(expected, values.shape))
 
 
 def test_a_table_for_negative_values():
@@ -241,7 +241,7 @@ def test_signed_and_narrow_values(dtype, bits):
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if np.dtype(dtype).kind == "i" else (0, 2**bits - 1)
     values = ramp(low=low, high=high, dtype=dtype)
     center, width = (low + high) / 2, (high - low) / 2
-    close(
+    assert_close(
         picture(file(values, bits=bits, WindowCenter=center, WindowWidth=width)),
         each(lambda x: linear(x, center, width), values),
     )
@@ -250,7 +250,7 @@ def test_signed_and_narrow_values(dtype, bits):
 @pytest.mark.parametrize("dtype", [np.uint32, np.int32])
 def test_32_bits(dtype):
     values = ramp(low=100_000, high=900_000, dtype=dtype)
-    close(
+    assert_close(
         picture(file(values, WindowCenter=500_000, WindowWidth=400_000)),
         each(lambda x: linear(x, 500_000, 400_000), values),
     )
@@ -278,7 +278,7 @@ def test_float_pixels(keyword):
     del made.PixelData, made.BitsStored, made.HighBit, made.PixelRepresentation
     setattr(made, keyword, values.tobytes())
     low, high = np.percentile(values, [0.5, 99.5], method="inverted_cdf")
-    close(picture(save(made)), np.clip((values - low) / (high - low), 0, 1) * 255)
+    assert_close(picture(save(made)), np.clip((values - low) / (high - low), 0, 1) * 255)
 
 
 def test_a_constant_picture_is_a_picture():
@@ -358,8 +358,8 @@ def test_an_enhanced_object_has_its_own_values_for_every_frame():
     np.testing.assert_array_equal(np.asarray(first).astype(int), ramp().astype(int) - 100 + 32768)
     np.testing.assert_array_equal(np.asarray(second).astype(int), ramp().astype(int) * 2 - 100 + 32768)
     first, second = dicom.pixels(file(values, frames=2, Modality="XA", **per_frame))
-    close(np.asarray(first.image), each(lambda x: linear(x - 100, 100, 500), ramp()))
-    close(np.asarray(second.image), each(lambda x: linear(2 * x - 100, 900, 500), ramp()))
+    assert_close(np.asarray(first.image), each(lambda x: linear(x - 100, 100, 500), ramp()))
+    assert_close(np.asarray(second.image), each(lambda x: linear(2 * x - 100, 900, 500), ramp()))
 
 
 # ---- frames --------------------------------------------------------------------------------------------------------
@@ -397,7 +397,7 @@ def test_ybr_becomes_rgb():
     """PS3.3 C.7.6.3.1.2, backwards."""
     ybr = RGB.astype(float) - [0, 128, 128]
     back = np.array([[1, 0, 1.402], [1, -0.344136, -0.714136], [1, 1.772, 0]])
-    close(picture(file(RGB, photometric="YBR_FULL")), np.clip(ybr @ back.T, 0, 255), atol=1.01)
+    assert_close(picture(file(RGB, photometric="YBR_FULL")), np.clip(ybr @ back.T, 0, 255), atol=1.01)
 
 
 def test_a_palette():

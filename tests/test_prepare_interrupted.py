@@ -165,6 +165,22 @@ def test_of_a_store_that_did_not_come_about_nothing_is_left(tmp_path, monkeypatc
     assert listing(tmp_path) == ["in"]
 
 
+def test_a_store_that_is_in_place_keeps_its_key_whatever_comes_then(tmp_path, monkeypatch):
+    table = source(tmp_path / "in", [{"text": "a", "patient_id": "p"}])
+    rename = os.rename
+
+    def renames_and_stops(old, new):
+        rename(old, new)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "rename", renames_and_stops)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(table, tmp_path / "out", ids="keyed")
+    monkeypatch.undo()
+    assert prepare(table, tmp_path / "out", ids="keyed").skipped
+    assert (tmp_path / "out.key").exists()
+
+
 @pytest.mark.parametrize("limit", [3_000, 20_000], ids=["while decoding", "while writing"])
 def test_a_full_disk_is_said_and_nothing_is_left(table, tmp_path, limit):
     program = (

@@ -13,18 +13,20 @@ from mmssl.evaluation import truth
 nan = np.nan
 
 
-def same(found, wanted):
+def assert_same(found, wanted):
     np.testing.assert_array_equal(found, np.array(wanted, float))
 
 
 def test_lists_of_names():
     cells = [["Edema", "Other"], [], None, "Mass|Edema", " Mass ", "", float("nan")]
-    same(truth.from_lists(cells, ["Edema", "Mass"]), [[1, 0], [0, 0], [nan] * 2, [1, 1], [0, 1], [0, 0], [nan] * 2])
+    assert_same(
+        truth.from_lists(cells, ["Edema", "Mass"]), [[1, 0], [0, 0], [nan] * 2, [1, 1], [0, 1], [0, 0], [nan] * 2]
+    )
 
 
 def test_numbers_as_they_come():
     cells = [1, 0, -1, None, "1", "-1.0", "", 1.0, True, False, "yes", " No ", float("nan")]
-    same(truth.from_numbers(cells, "label_edema"), [1, 0, -1, nan, 1, -1, nan, 1, 1, 0, 1, 0, nan])
+    assert_same(truth.from_numbers(cells, "label_edema"), [1, 0, -1, nan, 1, -1, nan, 1, 1, 0, 1, 0, nan])
     with pytest.raises(WrongUse, match=r"the column label_edema is .* but it holds 'maybe' \(2 rows\), 2 \(1 rows\)"):
         truth.from_numbers(["maybe", 1, "maybe", 2], "label_edema")
 
@@ -33,7 +35,7 @@ def test_of_labels_names_every_bad_column():
     table = {"a": [1, "x"], "b": [["q"], 0], "c": [1, 0]}
     with pytest.raises(WrongUse, match=r"2 problems in the truth\n.*column a.*\n.*column b"):
         truth.of_labels(table, ["A", "B", "C"], column=None, columns={"A": "a", "B": "b", "C": "c"})
-    same(truth.of_labels(table, ["C"], column="c", columns={}), [[1], [0]])  # one label, one column of numbers
+    assert_same(truth.of_labels(table, ["C"], column="c", columns={}), [[1], [0]])  # one label, one column of numbers
     with pytest.raises(WrongUse, match="the column c holds numbers"):
         truth.of_labels(table, ["C", "D"], column="c", columns={})
 
@@ -49,7 +51,7 @@ def test_an_empty_cell_is_none_of_the_names_whether_or_not_another_has_two(tmp_p
     rows = [{"id": f"r{n}", "truth": cell} for n, cell in enumerate(cells)]
     found = truth.join(written(tmp_path, "l.csv", rows), ROWS).columns["label_truth"]
     assert found == {"text": ["Mass", "", None, None], "lists": [["Mass", "Edema"], [], None, None]}[stored]
-    same(truth.from_lists(found, ["Mass"]), [[1], [0], [nan], [nan]])
+    assert_same(truth.from_lists(found, ["Mass"]), [[1], [0], [nan], [nan]])
     classes = truth.of_classes(found, ["Mass"])
     assert (classes.number.tolist(), classes.left_out) == ([0, -1, -1, -1], {"none": 1, "null": 2})
 
@@ -58,21 +60,21 @@ def test_an_empty_cell_among_numbers_is_not_known(tmp_path):
     rows = [{"id": f"r{n}", "edema": cell} for n, cell in enumerate(["1", "", "0"])]
     found = truth.join(written(tmp_path, "l.csv", rows), ROWS).columns["label_edema"]
     assert found == [1, None, 0, None]
-    same(truth.from_numbers(found, "label_edema"), [1, nan, 0, nan])
+    assert_same(truth.from_numbers(found, "label_edema"), [1, nan, 0, nan])
 
 
 def test_studies():
     groups = np.array([0, 0, 0, 1, 1, 2, 2])
     images = np.array([[0, nan], [1, 0], [-1, nan], [0, nan], [-1, nan], [0, 1], [nan, 0]], float)
-    same(truth.of_groups(images, groups), [[1, 0], [-1, nan], [0, 1]])
+    assert_same(truth.of_groups(images, groups), [[1, 0], [-1, nan], [0, 1]])
     united = truth.united(["Head", None, "Head", "Head", "Foot", None, None], groups)
     assert united == [["Head"], ["Head", "Foot"], None]
 
 
 def test_uncertain():
-    same(truth.decided(np.array([1, -1, 0, nan]), "positive"), [1, 1, 0, nan])
-    same(truth.decided(np.array([1, -1, 0, nan]), "negative"), [1, 0, 0, nan])
-    same(truth.decided(np.array([1, -1, 0, nan]), "ignore"), [1, nan, 0, nan])
+    assert_same(truth.decided(np.array([1, -1, 0, nan]), "positive"), [1, 1, 0, nan])
+    assert_same(truth.decided(np.array([1, -1, 0, nan]), "negative"), [1, 0, 0, nan])
+    assert_same(truth.decided(np.array([1, -1, 0, nan]), "ignore"), [1, nan, 0, nan])
 
 
 def test_columns_by_their_short_names():

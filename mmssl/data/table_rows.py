@@ -172,10 +172,9 @@ def studies(
     """The rows of a table as studies, in the order in which these first occur.
 
     A row's name is its `id`, else what its image cell says, so that neither growth nor reordering changes it. Rows
-    without a study that name one file are one study, as several captions of a picture are. Where
-    a table has a `text` but no `report`, the text is taken as the report: by its headings, where it has findings or an
-    impression, else whole. A row
-    whose `id` was there before is flagged `duplicate_id`, for cleaning to judge.
+    without a study that name one file are one study, as several captions of a picture are. Where a table has a `text`
+    but no `report`, the text is taken as the report: by its headings, where it has findings or an impression, else
+    whole. A row whose `id` was there before is flagged `duplicate_id`, for cleaning to judge.
 
     Args:
         table: as read.

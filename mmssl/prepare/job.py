@@ -308,7 +308,7 @@ def _beside(store: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        for path in made:
+        for path in made if not _is_filled(store) else ():  # one that is in place needs its key
             path.unlink(missing_ok=True)
         raise
 

@@ -249,9 +249,8 @@ def plan(
         for picture in study.pictures:
             columns = {name: value for name, value in study.columns.items() if value is not None}
             columns |= {name: value for name, value in picture.columns.items() if value is not None}
-            report = study.report or columns.get("report")
-            text = study.text or (None if study.report else columns.get("text"))
-            if empties and report and text and text != report and reports.is_placeholder(text):
+            report, text = _texts(study, columns)
+            if empties and report != text and report and text and reports.is_placeholder(text):
                 columns.setdefault("source_text", text)
             if columns.get("prior_study_id"):
                 columns["prior_study_id"] = named.of("study", columns["prior_study_id"])
@@ -278,6 +277,11 @@ def plan(
     twice = [name for name, count in Counter(entry.source_id for entry in entries).items() if count > 1]
     assert not twice, f"a source names its inputs uniquely, {twice[0]} came twice"
     return entries
+
+
+def _texts(study: Study, columns: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The report, and the text that the source names outright: those of the study before those of the image."""
+    return study.report or columns.get("report"), study.text or (None if study.report else columns.get("text"))
 
 
 def _person(study: Study, realm: str) -> str:

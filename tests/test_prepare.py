@@ -12,7 +12,8 @@ from mmssl import console
 from mmssl.data.store import Store
 from mmssl.errors import CannotDo, WrongUse
 from mmssl.prepare import summary
-from mmssl.prepare.clean import FLAGS, REASONS, close_pairs
+from mmssl.prepare.clean import FLAGS, REASONS
+from mmssl.prepare.duplicates import close_pairs
 from mmssl.prepare.job import prepare
 from tests.preparing import made, picture, pictures, reasons, rows_of, source, write_csv
 
@@ -146,7 +147,7 @@ def test_running_again_does_nothing_and_says_so(tmp_path, capsys):
     assert (tmp_path / "out/manifest.json").stat().st_mtime_ns == before
 
 
-def test_another_source_or_other_settings_are_refused_and_nothing_is_touched(tmp_path):
+def test_other_settings_are_refused_and_nothing_is_touched(tmp_path):
     table = source(tmp_path / "in", [{"text": f"t{n}"} for n in range(4)])
     made(table, tmp_path / "out")
     content = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()}
@@ -159,8 +160,11 @@ def test_another_source_or_other_settings_are_refused_and_nothing_is_touched(tmp
         '  columns.text: not given then, "text" now',
     ]
     table.write_text(table.read_text().replace("t1", "t one"))
-    with pytest.raises(WrongUse, match="made from another source, or from another state of this one"):
-        prepare(table, tmp_path / "out")
+    with pytest.raises(WrongUse, match="short_side: 512 then, 256 now") as said:
+        prepare(table, tmp_path / "out", short_side=256, columns={"text": "text"})
+    assert "columns" not in str(said.value)  # how another source is read is its own affair
+    with pytest.raises(WrongUse, match=r"has ids that are given, this source's would be keyed: say ids=given"):
+        prepare(table, tmp_path / "out", ids="keyed")
     assert {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()} == content
 
 

@@ -1,6 +1,7 @@
 import contextlib
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -69,7 +70,7 @@ def listing(folder):
 
 
 def chunks(store):
-    return list(store.with_name(f".{store.name}.prepare").glob("*.arrow"))
+    return list(store.with_name(f".{store.name}.prepare").glob("*/*.arrow"))
 
 
 def test_after_a_kill_the_same_command_goes_on_and_ends_with_the_same_content(table, whole, tmp_path):
@@ -220,11 +221,34 @@ def test_a_decoder_that_crashes_takes_nothing_else_with_it(table, tmp_path, monk
 
 
 def test_a_decoder_that_hangs_is_ended(table, tmp_path, monkeypatch):
-    monkeypatch.setattr(decode, "SECONDS", 0.5)
     monkeypatch.setattr(decode, "CHUNK", 8)
-    crash(monkeypatch, lambda: time.sleep(30))
-    prepare(table, tmp_path / "out", workers=2)
+    crash(monkeypatch, lambda: time.sleep(300))
+    assert prepare(table, tmp_path / "out", workers=2, overrides=["limits.seconds=2"]).rows == 38
+    assert reasons(tmp_path / "out")["7.png"] == reasons(tmp_path / "out")["30.png"] == "decoder_timeout"
+
+
+def test_a_decoder_that_loops_in_native_code_is_ended(table, tmp_path, monkeypatch):
+    """Such code does not return to Python, so no exception ends it."""
+    crash(monkeypatch, lambda: re.match(r"(a+)+$", "a" * 60 + "b"))
+    prepare(table, tmp_path / "out", workers=1, overrides=["limits.seconds=2"])
+    assert reasons(tmp_path / "out")["7.png"] == "decoder_timeout"
+
+
+def test_a_decoder_that_ends_its_process_costs_its_input_alone(table, tmp_path, monkeypatch):
+    crash(monkeypatch, lambda: os._exit(3))
+    assert prepare(table, tmp_path / "out", workers=2).rows == 38
     assert reasons(tmp_path / "out")["7.png"] == "decoder_crashed"
+
+
+def test_a_decoder_that_allocates_is_stopped_by_its_limit(table, tmp_path, monkeypatch):
+    def allocate():
+        taken = []
+        while True:
+            taken.append(bytearray(2**24))
+
+    crash(monkeypatch, allocate)
+    assert prepare(table, tmp_path / "out", workers=2, overrides=["limits.memory_gib=0.5"]).rows == 38
+    assert reasons(tmp_path / "out")["7.png"] == "too_large"
 
 
 def test_a_decoder_that_raises_rejects_its_input_alone(table, tmp_path, monkeypatch):

@@ -168,10 +168,13 @@ def test_what_is_no_store_is_refused(store, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(store.path, copy)
     manifest = read_manifest(copy)
-    (copy / "manifest.json").write_text(json.dumps(manifest | {"schema": 2, "mmssl": "9.1"}))
-    with pytest.raises(CannotDo, match=r"written by mmssl 9.1 \(store format 2\); this version reads format 1"):
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"schema": 3, "mmssl": "9.1"}))
+    with pytest.raises(CannotDo, match=r"written by mmssl 9.1 \(store format 3\); this version reads format 2"):
         Store(copy)
-    (copy / "manifest.json").write_text('{"schema": 1, "version": 1}')
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"schema": 1}))
+    with pytest.raises(CannotDo, match=r"was written by an older mmssl \(store format 1\); make one with"):
+        Store(copy)
+    (copy / "manifest.json").write_text('{"schema": 2, "version": 1}')
     with pytest.raises(CannotDo, match=r"manifest.json is damaged: it has no shards, content_hash; make one with"):
         Store(copy)
     (copy / "manifest.json").write_text("{")

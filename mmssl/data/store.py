@@ -6,10 +6,12 @@ groups are small, so that single images are read fast and nothing is copied into
 """
 
 import bisect
+import hashlib
 import io
 import itertools
 import json
 import os
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,8 +26,11 @@ from mmssl.files import read_format, swapped
 if TYPE_CHECKING:
     from PIL import Image
 
-FORMAT = 1
+FORMAT = 2
 """The layout written here; a store of a higher number was written by a newer mmssl."""
+
+OLDEST = 2
+"""The oldest layout that is read here."""
 
 TOLD = ("version", "shards", "content_hash")
 """Keys of manifest.json without which it is none."""
@@ -37,6 +42,7 @@ SCHEMA = pa.schema(
         "id": pa.string(),
         "image": pa.struct({"bytes": pa.binary(), "path": pa.string()}),
         "text": pa.string(),
+        "text_from": pa.string(),
         "report": pa.string(),
         "sections": pa.list_(pa.struct({"name": pa.string(), "text": pa.string()})),
         "sentences": pa.list_(pa.string()),
@@ -58,18 +64,34 @@ SCHEMA = pa.schema(
         "flags": pa.list_(pa.string()),
         "split": pa.string(),
         "source_id": pa.string(),
+        "instance_id": pa.string(),
         "width": pa.int32(),
         "height": pa.int32(),
         "pixel_hash": pa.string(),
         "phash": pa.string(),
+        "row_hash": pa.string(),
+        "version": pa.int32(),
     }
 )
 """The columns that every store has, all nullable; a store may have more (label_NAME, source_NAME, a table's own)."""
 
-SOURCES = pa.schema({"source_id": pa.string(), "row_ids": pa.list_(pa.string()), "reason": pa.string()})
+SOURCES = pa.schema(
+    {
+        "source_id": pa.string(), "row_ids": pa.list_(pa.string()), "reason": pa.string(),
+        "version": pa.int32(), "replaced": pa.int32(), "stamp": pa.string(),
+    }
+)  # fmt: skip
+"""A line for each input: its rows or why there are none, the version of the store that brought it, the one that
+replaced it, and a hash by which its file is known again."""
+
 REJECTED = pa.schema(
-    {"source_id": pa.string(), "frame": pa.int32(), "reason": pa.string(), "detail": pa.string(), "split": pa.string()}
-)
+    {
+        "source_id": pa.string(), "frame": pa.int32(), "reason": pa.string(), "detail": pa.string(),
+        "split": pa.string(), "version": pa.int32(),
+    }
+)  # fmt: skip
+STUDIES = pa.schema({"study_id": pa.string(), "stamp": pa.string(), "version": pa.int32()})
+"""A line for each study: a hash of all that it was made of, and the version that made it."""
 
 GROUP_ROWS = 32
 """Most rows of a row group; all of a group is touched to read one image."""
@@ -108,6 +130,10 @@ class Store:
         self._local = threading.local()
         self._modality: list[str | None] | None = None
         self.schema: pa.Schema = pq.read_schema(self.path / self.shards[0].file)
+        """Of all columns: those of the shards, then those that came with a later version, which lie in `extra`."""
+        self._later = {name: self.path / later_file(name) for name in self.manifest.get("later_columns", ())}
+        for name, file in self._later.items():
+            self.schema = self.schema.append(pq.read_schema(file).field("value").with_name(name))
 
     def __len__(self) -> int:
         return self._starts[-1]
@@ -159,14 +185,27 @@ class Store:
 
     def image_bytes(self, row: int) -> bytes:
         """The stored file of a row: JPEG or PNG, or as the source had it."""
+        return self._cells(row, ["image.bytes"])[0].field(0)[0].as_py()
+
+    def image_name(self, row: int) -> str:
+        """The name of the stored file of a row: its id, and an ending that says of what kind it is."""
+        return self._cells(row, ["image.path"])[0].field(0)[0].as_py()
+
+    def row(self, row: int, columns: Sequence[str] | None = None) -> dict[str, Any]:
+        """What the shards say of one row, without its image: all, or the columns that are asked for."""
+        wanted = [name for name in columns or self.schema.names if name != "image" and name not in self._later]
+        return dict(zip(wanted, (cell[0].as_py() for cell in self._cells(row, wanted)), strict=True))
+
+    def _cells(self, row: int, columns: list[str]) -> list[pa.Array]:
+        """[1] for each column, of one row."""
         number = bisect.bisect_right(self._starts, row) - 1
         if row < 0 or number >= len(self.shards):
             raise IndexError(f"row {row} of {len(self)} rows")
         file, groups = self._open(number)
         inside = row - self._starts[number]
         group = bisect.bisect_right(groups, inside) - 1
-        column = file.read_row_group(group, columns=["image.bytes"], use_threads=False).column(0)
-        return column.chunk(0).field(0)[inside - groups[group]].as_py()
+        table = file.read_row_group(group, columns=columns, use_threads=False)
+        return [column.chunk(0).slice(inside - groups[group], 1) for column in table.columns]
 
     def image(self, row: int) -> "Image.Image":
         """The picture of a row as towers see it: 8 bit, mode L or RGB, by the intensity contract."""
@@ -179,6 +218,12 @@ class Store:
         return images.view8(Image.open(io.BytesIO(self.image_bytes(row))), modality[row])
 
     def _read(self, shards: Sequence[Shard], columns: list[str]) -> pa.Table:
+        later = [name for name in columns if name in self._later]
+        if later:
+            table = self._read(shards, list(dict.fromkeys(["id", *(name for name in columns if name not in later)])))
+            for name in later:
+                table = table.append_column(name, self._later_values(name, table["id"]))
+            return table.select([*columns, "row"])
         tables = []
         for shard in shards:
             table = pq.ParquetFile(self.path / shard.file, memory_map=True).read(columns=columns)
@@ -189,6 +234,14 @@ class Store:
             empty = pa.schema([*(self.schema.field(name) for name in columns), pa.field("row", pa.int64())])
             return empty.empty_table()
         return pa.concat_tables(tables).replace_schema_metadata(None)
+
+    def _later_values(self, name: str, ids: pa.ChunkedArray) -> pa.ChunkedArray:
+        """A column that came with a later version, for rows by their ids; null where it says nothing of them."""
+        import pyarrow.compute
+
+        compute: Any = pyarrow.compute  # makes its functions when imported, so that type checkers do not see them
+        told = pq.read_table(self._later[name])
+        return told["value"].take(compute.index_in(ids, told["id"].combine_chunks()))
 
     def _shards_of(self, split: str | None) -> list[Shard]:
         if split is None or split == "all":
@@ -233,6 +286,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         what = "has no manifest.json" if Path(path).exists() else "does not exist"
         raise CannotDo(f"{path} is no store: it {what}; {again}")
     told = read_format(file, key="schema", newest=FORMAT, what="store", again=again)
+    if told["schema"] < OLDEST:
+        raise CannotDo(f"{path} was written by an older mmssl (store format {told['schema']}); {again}")
     if missing := [key for key in TOLD if key not in told]:
         raise CannotDo(f"{file} is damaged: it has no {', '.join(missing)}; {again}")
     return told
@@ -251,18 +306,23 @@ def schema_with(extra: Mapping[str, pa.DataType]) -> pa.Schema:
 def write_shard(path: Path, schema: pa.Schema, rows: Iterable[Mapping[str, Any]], mean_bytes: float) -> None:
     """One Parquet file of rows; `mean_bytes` of an image decides how many rows make a row group."""
     size = group_rows(mean_bytes)
+    with shard_writer(path, schema) as writer:
+        remaining = iter(rows)
+        while group := list(itertools.islice(remaining, size)):
+            writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=size)
+
+
+def shard_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """Writes shards: pictures as they are, all else compressed."""
     leaves = list(_leaves(schema))
     plain = {"image.bytes", "image.path"}
-    with pq.ParquetWriter(
+    return pq.ParquetWriter(
         path,
         schema,
         compression={leaf: "NONE" if leaf in plain else "ZSTD" for leaf in leaves},  # pyright: ignore[reportArgumentType]
         use_dictionary=[leaf for leaf in leaves if leaf not in plain],  # pyright: ignore[reportArgumentType]
         write_statistics=False,
-    ) as writer:
-        remaining = iter(rows)
-        while group := list(itertools.islice(remaining, size)):
-            writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=size)
+    )
 
 
 def group_rows(mean_bytes: float) -> int:
@@ -273,6 +333,13 @@ def group_rows(mean_bytes: float) -> int:
 def shard_name(split: str, number: int, of: int, version: int = 1) -> str:
     """`data/train-00000-of-00003-v1.parquet`, a name by which `datasets` knows the split."""
     return f"data/{split}-{number:05d}-of-{of:05d}-v{version}.parquet"
+
+
+def later_file(column: str) -> str:
+    """Where the values of a column lie that came with a later version: columns `id` and `value`."""
+    return (
+        f"extra/{hashlib.sha256(column.encode()).hexdigest()[:8]}-{re.sub('[^A-Za-z0-9_-]', '_', column)[:64]}.parquet"
+    )
 
 
 def _leaves(schema: pa.Schema) -> Iterator[str]:

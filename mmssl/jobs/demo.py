@@ -91,7 +91,7 @@ def make_store(out: Path, seed: int) -> None:
     the same seed is to give the same numbers.
     """
     from mmssl.phantoms import hospital
-    from mmssl.prepare import plan
+    from mmssl.prepare import names
     from mmssl.prepare.job import prepare
 
     console.say(f"1/6 phantom: a hospital of {PATIENTS} patients that do not exist")
@@ -102,7 +102,7 @@ def make_store(out: Path, seed: int) -> None:
     console.say("2/6 prepare: from DICOM files and reports to a store")
     key = out / "store.key"
     if not key.exists():
-        plan.write_private(key, hashlib.sha256(f"mmssl demo {seed}".encode()).hexdigest() + "\n")
+        names.write_private(key, [hashlib.sha256(f"mmssl demo {seed}".encode()).hexdigest() + "\n"])
     prepare(
         out / "hospital" / "dicom",
         out / "store",

@@ -2,18 +2,20 @@
 
 import functools
 import io
-import itertools
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from mmssl.data import images, reports
-from mmssl.prepare.decode import Frame, Spool
-from mmssl.prepare.plan import Entry
+from mmssl.prepare import duplicates
+from mmssl.prepare.entries import Entries, Entry
 from mmssl.prepare.settings import Cleaning
+from mmssl.prepare.spool import Spool
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 REASONS: dict[str, str] = {
     "blank": "all pixels have nearly the same value",
@@ -23,7 +25,8 @@ REASONS: dict[str, str] = {
     "duplicate_other_text": "the same pixels as a picture that was given to another split, with another text",
     "duplicate_id": "a row whose id was there before",
     "bad_row": "a line that is no row of the table",
-    "decoder_crashed": "the decoder crashed or did not come to an end",
+    "decoder_crashed": "the decoder ended its process",
+    "decoder_timeout": "the decoder did not come to an end in the time that one input may take",
 }
 """Why an input that can be read is no row; `mmssl.data.images.REASONS` and `dicom.REASONS` say why one cannot be."""
 
@@ -48,9 +51,6 @@ FLAGS: dict[str, str] = {
 }
 """What is said of a row that stays."""
 
-SIDE = 128
-"""Pixels of the square in which near duplicates are compared."""
-
 
 class Verdict(NamedTuple):
     """What becomes of a frame."""
@@ -60,88 +60,167 @@ class Verdict(NamedTuple):
     flags: tuple[str, ...]
     detail: str | None = None
     """The source id of the picture that it repeats."""
-    joins: int | None = None
-    """The entry of whose study it is, where that is not its own."""
 
 
-@dataclass
+class Known(Protocol):
+    """Rows that a store has already, which new ones may repeat; nothing is done to them here."""
+
+    digest: pa.Array  # [rows] SHA-256 of the pixels
+    phash: np.ndarray  # [rows] uint64
+    person: np.ndarray  # [rows] numbers as those of `Entries`
+    study: np.ndarray  # [rows]
+
+    def name(self, row: int) -> str:
+        """What the row is called where it is repeated."""
+        ...
+
+    def text(self, row: int) -> str | None: ...
+
+    def image(self, row: int) -> "Image.Image":
+        """As towers see it."""
+        ...
+
+
+class Nothing:
+    """A store without rows."""
+
+    digest = pa.array([], pa.binary(32))
+    phash = np.zeros(0, np.uint64)
+    person = study = np.zeros(0, np.int64)
+
+    def name(self, row: int) -> str:
+        raise IndexError(row)
+
+    def text(self, row: int) -> str | None:
+        raise IndexError(row)
+
+    def image(self, row: int) -> "Image.Image":
+        raise IndexError(row)
+
+
+NOTHING = Nothing()
+
+
+class Verdicts(Sequence[Verdict]):
+    """A verdict for each frame of the spool; held are only those that say something."""
+
+    def __init__(self, entries: Entries, spool: Spool) -> None:
+        self._entries, self._spool = entries, spool
+        self.reasons: list[str | None] = spool.reasons()
+        self.details: dict[int, str] = {}
+        self.flags: dict[int, dict[str, None]] = {}
+
+    def __len__(self) -> int:
+        return len(self.reasons)
+
+    def __getitem__(self, place: int) -> Verdict:  # pyright: ignore[reportIncompatibleMethodOverride]
+        flags = dict.fromkeys(self._entries[int(self._spool.entry[place])].flags) | self.flags.get(place, {})
+        return Verdict(self.reasons[place], tuple(flags), self.details.get(place))
+
+    def flag(self, place: int, flag: str) -> None:
+        self.flags.setdefault(place, {})[flag] = None
+
+
 class _Case:
-    """The rows that are still in, with what is said of them."""
+    """Frames of the spool, and behind them the rows that the store has, as arrays of one length."""
 
-    entries: Sequence[Entry]
-    frames: Sequence[Frame]
-    settings: Cleaning
-    patients_known: bool
-    reasons: list[str | None] = field(default_factory=list)
-    details: dict[int, str] = field(default_factory=dict)
-    flags: list[dict[str, None]] = field(default_factory=list)
-    joins: dict[int, int] = field(default_factory=dict)
+    def __init__(self, entries: Entries, spool: Spool, settings: Cleaning, patients_known: bool, known: Known) -> None:
+        self.entries, self.spool, self.settings, self.known = entries, spool, settings, known
+        self.patients_known = patients_known
+        self.verdicts = Verdicts(entries, spool)
+        of = spool.entry
+        self.new = len(spool)
+        self.person = np.concatenate([entries.person[of], known.person])
+        self.study = np.concatenate([entries.study[of], known.study])
+        self.phash = np.concatenate([spool.phash, known.phash])
+        self.protected = np.concatenate([entries.protected[of], np.ones(len(known.person), bool)])
+        self.order = np.lexsort((spool.number, entries.rank[of], ~entries.protected[of]))
 
-    def drop(self, row: int, reason: str, like: int | None = None) -> None:
-        """Out, or flagged where the row was given to evaluation; `like` is the row that it repeats."""
-        if self.settings.evaluation == "flag" and self.is_protected(row):
-            self.flags[row][reason] = None
-        else:
-            self.reasons[row] = reason
-            if like is not None:
-                self.details[row] = self.entry(like).source_id
+    def is_new(self, place: int) -> bool:
+        return place < self.new
 
-    def is_protected(self, row: int) -> bool:
-        """Whether its split was given as one for evaluation."""
-        entry = self.entry(row)
-        return entry.given and entry.split != "train"
+    def is_in(self, place: int) -> bool:
+        return not self.is_new(place) or self.verdicts.reasons[place] is None
 
-    def alive(self) -> list[int]:
-        """Rows that are in, those given to evaluation first, so that of two alike the other goes."""
-        rows = [row for row, reason in enumerate(self.reasons) if reason is None]
-        return sorted(rows, key=lambda row: (not self.is_protected(row), self.name(row)))
+    def alive(self) -> Iterator[int]:
+        """Frames that are in, those given to evaluation first, so that of two alike the other goes."""
+        return (int(place) for place in self.order if self.verdicts.reasons[place] is None)
 
-    def name(self, row: int) -> tuple[str, int]:
-        """By the name in the source: one under a pseudonym would depend on the key."""
-        return self.entry(row).picture.source_id, self.frames[row].frame
+    def all(self) -> Iterator[int]:
+        """The rows of the store, which stay as they are; then the frames that are in."""
+        yield from range(self.new, len(self.person))
+        yield from self.alive()
 
-    def text(self, row: int) -> str:
+    def drop(self, place: int, reason: str, like: int | None = None) -> None:
+        """Out, or flagged where the row was given to evaluation; `like` is the one that it repeats."""
+        if self.settings.evaluation == "flag" and self.protected[place]:
+            self.flag(place, reason)
+            return
+        self.verdicts.reasons[place] = reason
+        if like is not None:
+            self.verdicts.details[place] = self.name(like)
+
+    def flag(self, place: int, flag: str) -> None:
+        if self.is_new(place):
+            self.verdicts.flag(place, flag)
+
+    def entry(self, place: int) -> Entry:
+        return self.entries[int(self.spool.entry[place])]
+
+    def name(self, place: int) -> str:
+        return self.entry(place).source_id if self.is_new(place) else self.known.name(place - self.new)
+
+    def text(self, place: int) -> str:
         """What is written of a picture, without what makes no difference; empty where that says nothing."""
-        entry = self.entry(row)
-        text = entry.report or "" if entry.text is None else entry.text
+        if self.is_new(place):
+            entry = self.entry(place)
+            text = entry.report or "" if entry.text is None else entry.text
+        else:
+            text = self.known.text(place - self.new) or ""
         return "" if reports.is_placeholder(text) else reports.normalise(text)
 
-    def entry(self, row: int) -> Entry:
-        return self.entries[self.frames[row].entry]
+    def image(self, place: int) -> "Image.Image":
+        if not self.is_new(place):
+            return self.known.image(place - self.new)
+        from PIL import Image
+
+        modality = self.spool[place].columns.get("modality")
+        return images.view8(Image.open(io.BytesIO(self.spool.image(place))), modality, grey=True)
 
 
-def clean(entries: Sequence[Entry], spool: Spool, settings: Cleaning, *, patients_known: bool) -> list[Verdict]:
-    """A verdict for each frame of the spool; the same whatever the order of the source."""
-    case = _Case(entries, spool.frames, settings, patients_known)
-    case.reasons = [frame.reason for frame in spool.frames]
-    case.flags = [dict.fromkeys(entries[frame.entry].flags) for frame in spool.frames]
+def clean(
+    entries: Entries, spool: Spool, settings: Cleaning, *, patients_known: bool, known: Known = NOTHING
+) -> Verdicts:
+    """A verdict for each frame of the spool; the same whatever the order of the source.
+
+    Entries whose picture is another's, with another text, are gathered into the study of that one.
+    """
+    case = _Case(entries, spool, settings, patients_known, known)
     if settings.enabled:
         _doubled_ids(case)
         _flat_or_small(case)
         if settings.duplicates:
             _duplicates(case)
         if settings.near_duplicates:
-            _near_duplicates(case, spool)
-    return [
-        Verdict(reason, tuple(flags), case.details.get(row), case.joins.get(row))
-        for row, (reason, flags) in enumerate(zip(case.reasons, case.flags, strict=True))
-    ]
+            _near_duplicates(case)
+    return case.verdicts
 
 
 def _doubled_ids(case: _Case) -> None:
     """Only the first row of an id stays, unless the other was given to evaluation: then both do, under two names."""
-    for row in case.alive():
-        if "duplicate_id" in case.flags[row]:
-            case.drop(row, "duplicate_id")
+    doubled = case.entries.doubled[case.spool.entry]
+    for place in case.alive():
+        if doubled[place]:
+            case.drop(place, "duplicate_id")
 
 
 def _flat_or_small(case: _Case) -> None:
-    for row in case.alive():
-        frame = case.frames[row]
+    for place in case.alive():
+        frame = case.spool[place]
         if case.settings.too_small and min(frame.width or 0, frame.height or 0) < case.settings.min_side:
-            case.drop(row, "too_small")
-        elif case.settings.blank and (frame.spread or 0.0) < case.settings.blank_spread:
-            case.drop(row, "blank")
+            case.drop(place, "too_small")
+        elif case.settings.blank and frame.measures["spread"] < case.settings.blank_spread:
+            case.drop(place, "blank")
 
 
 def _duplicates(case: _Case) -> None:
@@ -149,105 +228,60 @@ def _duplicates(case: _Case) -> None:
 
     Where a source knows no patients, equal pictures are taken for one picture of one study, in one split.
     """
-    seen: defaultdict[str | None, list[int]] = defaultdict(list)
-    for row in case.alive():
-        alike = seen[case.frames[row].pixel_hash]
-        person = case.entry(row).person
-        same = [other for other in alike if not case.patients_known or case.entry(other).person == person]
-        if same and case.text(row) in {"", *map(case.text, same)}:
-            case.drop(row, "duplicate", like=same[0])
-        elif same:
-            _other_text(case, row, same[0])
-        elif alike:
-            for one in (row, *alike):
-                case.flags[one]["duplicate"] = None
-        if case.reasons[row] is None:
-            alike.append(row)
+    digests = pa.concat_arrays([case.spool.digests(), case.known.digest])
+    for group in duplicates.groups(digests, case.all()):
+        seen: list[int] = []
+        for place in group:
+            if case.is_new(place):
+                _duplicate(case, place, seen)
+            if case.is_in(place):
+                seen.append(place)
 
 
-def _other_text(case: _Case, row: int, first: int) -> None:
+def _duplicate(case: _Case, place: int, alike: list[int]) -> None:
+    same = [other for other in alike if not case.patients_known or case.person[other] == case.person[place]]
+    if same and case.text(place) in {"", *map(case.text, same)}:
+        case.drop(place, "duplicate", like=same[0])
+    elif same:
+        _other_text(case, place, same[0])
+    elif alike:
+        for one in (place, *alike):
+            case.flag(one, "duplicate")
+
+
+def _other_text(case: _Case, place: int, first: int) -> None:
     """A picture that is there already, with a text that is not: its row stays, in the split of the other."""
-    one, other = case.entry(row), case.entry(first)
-    if one.person != other.person and one.split != other.split and (one.given or other.given):
-        case.drop(row, "duplicate_other_text", like=first)
+    one = case.entry(place)
+    if not case.is_new(first):
+        case.flag(place, "duplicate_other_text")
         return
-    case.flags[row]["duplicate_other_text"] = None
+    other = case.entry(first)
+    if one.person != other.person and one.split != other.split and (one.given or other.given):
+        case.drop(place, "duplicate_other_text", like=first)
+        return
+    case.flag(place, "duplicate_other_text")
     if one.person != other.person or "StudyInstanceUID" not in one.keys:  # no study of its own that a source names
-        case.joins[row] = case.frames[first].entry
+        case.entries.gather(int(case.spool.entry[place]), int(case.spool.entry[first]))
 
 
-def gathered(entries: Sequence[Entry], spool: Spool, verdicts: Sequence[Verdict]) -> list[Entry]:
-    """The entries, those whose picture is another's in the study, the split and the person of that one."""
-    found = list(entries)
-    for frame, verdict in zip(spool.frames, verdicts, strict=True):
-        if verdict.joins is not None:
-            first = entries[verdict.joins]
-            found[frame.entry] = found[frame.entry]._replace(
-                study_id=first.study_id, patient_id=first.patient_id, person=first.person, split=first.split
-            )
-    return found
-
-
-def _near_duplicates(case: _Case, spool: Spool) -> None:
+def _near_duplicates(case: _Case) -> None:
     """Close perceptual hashes propose, correlation confirms; rows of one study are never near duplicates."""
-    rows = [row for row in case.alive() if "blank" not in case.flags[row]]
-    hashes = np.array([int(case.frames[row].phash or "0", 16) for row in rows], dtype=np.uint64)
+    places = [place for place in case.all() if "blank" not in case.verdicts.flags.get(place, ())]
+    digests = pa.concat_arrays([case.spool.digests(), case.known.digest])
+    order = np.array(places, np.int64)
 
     @functools.lru_cache(maxsize=2048)
-    def small(row: int) -> np.ndarray:
-        return _normal(images.view8(_open(spool.bytes(row)), case.frames[row].columns.get("modality"), grey=True))
+    def small(place: int) -> np.ndarray:
+        return duplicates.normal(case.image(place))
 
-    for first, second in close_pairs(hashes, case.settings.phash_bits):
-        one, other = rows[first], rows[second]  # `one` comes first in `alive`
-        if case.reasons[one] or case.reasons[other]:
+    for first, second in duplicates.close_pairs(case.phash[order], case.settings.phash_bits, case.study[order]):
+        one, other = places[first], places[second]  # `one` comes first
+        if not (case.is_in(one) and case.is_in(other) and case.is_new(other)):
             continue
-        a, b = case.entry(one), case.entry(other)
-        equal = case.frames[one].pixel_hash == case.frames[other].pixel_hash
-        if equal or (a.study_id, a.person) == (b.study_id, b.person):
+        if digests[one] == digests[other] or float(small(one) @ small(other)) < case.settings.correlation:
             continue
-        if float(small(one) @ small(other)) < case.settings.correlation:
-            continue
-        if a.person == b.person and case.text(other) in ("", case.text(one)):
+        if case.person[one] == case.person[other] and case.text(other) in ("", case.text(one)):
             case.drop(other, "near_duplicate", like=one)
         else:
-            case.flags[one]["near_duplicate"] = case.flags[other]["near_duplicate"] = None
-
-
-def close_pairs(hashes: np.ndarray, bits: int) -> Iterator[tuple[int, int]]:
-    """Pairs (i, j), i < j, of 64-bit hashes [N] that differ in at most so many bits, in order.
-
-    Of `bits + 1` bands at least one is equal in such a pair, so only rows that share a band are compared.
-
-    >>> list(close_pairs(np.array([0, 7, 1 << 63], dtype=np.uint64), 1)), list(close_pairs(np.array([5, 5]), 0))
-    ([(0, 2)], [(0, 1)])
-    """
-    hashes = hashes.astype(np.uint64)
-    edges = np.linspace(0, 64, bits + 2).astype(int)
-    found: set[tuple[int, int]] = set()
-    for low, high in itertools.pairwise(edges):
-        mask = (1 << int(high)) - (1 << int(low))
-        band = hashes & np.uint64(mask)
-        order = np.argsort(band, kind="stable")
-        starts = np.flatnonzero(np.r_[True, band[order][1:] != band[order][:-1]])
-        for start, end in zip(starts, np.r_[starts[1:], len(order)], strict=True):
-            members = order[start:end]
-            for place in range(len(members) - 1):
-                rest = members[place + 1 :]
-                near = np.bitwise_count(hashes[rest] ^ hashes[members[place]]) <= bits
-                found.update((int(min(i, j)), int(max(i, j))) for i in members[place : place + 1] for j in rest[near])
-    yield from sorted(found)
-
-
-def _open(data: bytes) -> "images.Image.Image":
-    from PIL import Image
-
-    return Image.open(io.BytesIO(data))
-
-
-def _normal(image: "images.Image.Image") -> np.ndarray:
-    """[SIDE * SIDE] grey values with mean 0 and length 1, so that a product is a correlation."""
-    from PIL import Image
-
-    values = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR), dtype=np.float32).ravel()
-    values = values - values.mean()
-    return values / max(float(np.linalg.norm(values)), 1e-6)
+            case.flag(one, "near_duplicate")
+            case.flag(other, "near_duplicate")

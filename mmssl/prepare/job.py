@@ -2,12 +2,13 @@
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,23 +16,15 @@ from pydantic import TypeAdapter, ValidationError
 
 import mmssl
 from mmssl import console, files, plugins
-from mmssl.data import store as stores
 from mmssl.errors import CannotDo, WrongUse, many, meant
-from mmssl.prepare import clean, decode, join, plan, preview, summary, write
+from mmssl.prepare import clean, decode, join, names, plan, preview, rows, summary, versions, write
+from mmssl.prepare import entries as entries_of
 from mmssl.prepare import settings as prepare_settings
+from mmssl.prepare.entries import Entries
 from mmssl.prepare.settings import Prepare
+from mmssl.prepare.summary import Summary
+from mmssl.prepare.there import There
 from mmssl.types import Study
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a store holds after `prepare`."""
-
-    path: Path
-    rows: int
-    counts: dict[str, Any] = field(default_factory=dict)
-    skipped: bool = False
-    """True: the store was there already, made from the same source in the same way."""
 
 
 def prepare(
@@ -77,80 +70,106 @@ def prepare(
         fingerprint = files.hash_json([told, {what: files.hash_file(file) for what, file in tables.items()}])
         files.recover_folder(store)
         origin = {"layout": name, "fingerprint": fingerprint, "options": prepare_settings.told(settings)}
-        if _is_filled(store):
-            return _already(store, origin, settings, keyed=keyed)
-        names = plan.names(settings, store, keyed=keyed)
+        job = _Job(reader, store, settings, tables, origin, keyed=keyed)
+        if _is_filled(store) and (there := versions.already(store, origin, settings, keyed=keyed)):
+            return there
         decoded = [told, settings.source, settings.columns, settings.encoding, settings.separator]
-        return _make(reader, store, settings, names, tables, origin, decoded=decoded)
+        with _spool(store, [*decoded, settings.short_side, decode.CHUNK, mmssl.__version__]) as folder:
+            return _make(job, folder)
 
 
-def _make(
-    reader: Any,
-    store: Path,
-    settings: Prepare,
-    names: plan.Names,
-    tables: Mapping[str, Path],
-    origin: dict[str, Any],
-    *,
-    decoded: list[Any],
-) -> Summary:
-    """The job, top to bottom; `decoded` names what the spool holds."""
-    studies, joined = _join(list(reader.studies()), tables, settings, join.Origin(reader.keyed_ids, settings.columns))
-    patients_known = reader.patients_known
-    half_known = plan.half_known(studies, ids_name_realm=reader.keyed_ids)
-    studies, dropped = plan.without_keys(studies) if names.key is not None else (studies, [])
-    entries = plan.plan(
+@dataclass(frozen=True)
+class _Job:
+    """What there is to do."""
+
+    reader: Any
+    store: Path
+    settings: Prepare
+    tables: Mapping[str, Path]
+    """Reports and labels."""
+    origin: dict[str, Any]
+    """What the manifest says of the source."""
+    keyed: bool
+    """Whether ids become pseudonyms."""
+
+
+def _make(job: _Job, folder: Path) -> Summary:
+    """The job, top to bottom; `folder` is for what is decoded."""
+    reader, store, settings = job.reader, job.store, job.settings
+    there = None
+    if _is_filled(store):  # perhaps by another process, while this one waited
+        if found := versions.already(store, job.origin, settings, keyed=job.keyed):
+            return found
+        there = There(store)
+    named = names.names(settings, store, keyed=job.keyed, may_make=there is None)
+    studies, joined = _join(entries_of.studies(reader.studies()), job.tables, settings, _origin(reader, settings))
+    hidden = plan.Hidden() if job.keyed else None
+    planned = plan.plan(
         studies,
         settings,
-        names,
-        patients_known=patients_known,
+        named,
+        patients_known=reader.patients_known,
         ids_name_realm=reader.keyed_ids,
         complete_splits=reader.complete_splits,
+        before=there or plan.NOTHING,
+        change=hidden or (lambda study: study),
     )
-    pictures = [entry.picture for entry in entries]
-    with _spool(store, [*decoded, settings.short_side, decode.CHUNK, mmssl.__version__]) as spool_folder:
-        if _is_filled(store):  # by another process, while this one waited
-            return _already(store, origin, settings, keyed=names.key is not None)
-        spool = decode.decode(reader, pictures, spool_folder, short_side=settings.short_side, workers=settings.workers)
-        verdicts = clean.clean(entries, spool, settings.clean, patients_known=patients_known)
-        entries = clean.gathered(entries, spool, verdicts)
-        sections, is_cleaned = settings.text.sections, settings.clean.enabled and settings.clean.text
-        with _beside(store), files.whole_folder(store) as folder:
-            content = write.Content(
-                entries,
-                spool,
-                verdicts,
-                sections,
-                is_cleaned,
-                names_paths=names.key is None,
-                has_root="root" in plugins.options(type(reader)),
-            )
-            written = write.write(folder, content)
-            manifest = write.manifest(
-                written,
-                source=origin,
-                ids="given" if names.key is None else "keyed",
-                key_id=names.key_id,
-                patients_known=patients_known,
-                remarks=summary.remarks(
-                    written,
-                    settings,
-                    patients_known,
-                    half_known=half_known,
-                    from_train=len({entry.patient_id for entry in entries if entry.from_train}),
-                    dropped=dropped,
-                    table_columns=reader.table_columns,
-                    is_dicom=reader.keyed_ids,
-                ),
-                **joined,
-            )
-            files.write_json(folder / "manifest.json", manifest)
-            preview.write(folder, title=store.name)
-            if names.key is not None:
-                names.keep()
-                _keep_paths(store, entries)
+    entries = planned.entries
+    spool = decode.decode(
+        reader,
+        entries_of.Pictures(entries),
+        _chunks(folder, planned),
+        short_side=settings.short_side,
+        workers=settings.workers,
+        seconds=settings.limits.seconds,
+        memory_gib=settings.limits.memory_gib,
+    )
+    known = there.known(entries.name) if there else clean.NOTHING
+    verdicts = clean.clean(entries, spool, settings.clean, patients_known=reader.patients_known, known=known)
+    content = rows.Content(
+        entries,
+        spool,
+        verdicts,
+        settings.text.sections,
+        is_cleaned=settings.clean.enabled and settings.clean.text,
+        names_paths=not job.keyed,
+        has_root="root" in plugins.options(type(reader)),
+        stamps=planned.stamps,
+    )
+    with _beside(store), files.whole_folder(store) as new:
+        written = write.write(new, content, there)
+        told = summary.Told(
+            patients_known=reader.patients_known,
+            half_known=plan.half_known(studies, ids_name_realm=reader.keyed_ids),
+            from_train=planned.from_train,
+            dropped=sorted(hidden.dropped) if hidden else [],
+            table_columns=reader.table_columns,
+            is_dicom=reader.keyed_ids,
+            unchanged=planned.unchanged,
+        )
+        manifest = versions.manifest(
+            written, job.origin, there, ids="keyed" if job.keyed else "given", key_id=named.key_id,
+            patients_known=reader.patients_known, remarks=summary.remarks(written, settings, told), joined=joined,
+        )  # fmt: skip
+        files.write_json(new / "manifest.json", manifest)
+        preview.write(new, title=store.name)
+        versions.keep_others(store, new)
+        if job.keyed:
+            named.keep()
+            _keep_paths(store, entries)
     summary.show(store, manifest, write.examples(content))
     return Summary(store, manifest["counts"]["rows"], manifest["counts"])
+
+
+def _chunks(folder: Path, planned: plan.Plan) -> Path:
+    """Where the chunks of a plan are: another plan, as of a store that has grown meanwhile, has others."""
+    place = folder / files.hash_json(sorted(planned.stamps.items()))[:16]
+    place.mkdir(exist_ok=True)
+    return place
+
+
+def _origin(reader: Any, settings: Prepare) -> join.Origin:
+    return join.Origin(reader.keyed_ids, settings.columns)
 
 
 def _is_filled(store: Path) -> bool:
@@ -223,48 +242,6 @@ def _check_places(source: Path, store: Path, tables: Mapping[str, Path]) -> None
             raise CannotDo(f"--{name} {file} cannot be read: there is no such file")
 
 
-def _already(store: Path, origin: dict[str, Any], settings: Prepare, *, keyed: bool) -> Summary:
-    """The store that is there, if it was made from the same source in the same way."""
-    if not (store / "manifest.json").exists():
-        raise WrongUse(f"{store} is a folder with other things in it; name a new one")
-    there = stores.Store(store).manifest
-    made = there["source"]
-    if (made["layout"], made["fingerprint"]) != (origin["layout"], origin["fingerprint"]):
-        raise WrongUse(
-            f"{store} was made from another source, or from another state of this one; stores cannot grow yet: "
-            "prepare into a new folder"
-        )
-    then, now = _leaves(made["options"]), _leaves(origin["options"])
-    different = [
-        f"{name}: {_said(then.get(name))} then, {_said(now.get(name))} now"
-        for name in dict.fromkeys((*then, *now))
-        if then.get(name) != now.get(name)
-    ]
-    if different:
-        raise WrongUse(many(f"{store}, made with other settings; prepare into a new folder", different))
-    if there["key_id"] != plan.names(settings, store, keyed=keyed, may_make=False).key_id:
-        raise WrongUse(f"{store} was made with another key; prepare into a new folder")
-    counts = there["counts"]
-    console.say(
-        f"{store} is there already, made from this source in the same way: {counts['rows']} rows; nothing to do"
-    )
-    return Summary(store, counts["rows"], counts, skipped=True)
-
-
-def _leaves(options: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Settings by their whole names: {"clean.enabled": True}."""
-    found: dict[str, Any] = {}
-    for name, value in options.items():
-        inner = isinstance(value, Mapping)
-        found |= _leaves(value, f"{path}{name}.") if inner else {f"{path}{name}": value}
-    return found
-
-
-def _said(value: Any) -> str:
-    """A setting as it is written in key=value."""
-    return json.dumps(value, ensure_ascii=False) if value is not None else "not given"
-
-
 @contextlib.contextmanager
 def _spool(store: Path, holds: list[Any]) -> Iterator[Path]:
     """A folder beside the store for what is decoded; it outlives an interruption, so that the next call goes on."""
@@ -274,7 +251,9 @@ def _spool(store: Path, holds: list[Any]) -> Iterator[Path]:
         told = folder / "job"
         if not told.is_file() or told.read_text() != job:
             for old in folder.iterdir():
-                if old.name != "lock":
+                if old.is_dir():
+                    shutil.rmtree(old)
+                elif old.name != "lock":
                     old.unlink()
             told.write_text(job)
         try:
@@ -282,7 +261,7 @@ def _spool(store: Path, holds: list[Any]) -> Iterator[Path]:
         except KeyboardInterrupt:
             console.say(f"stopped; the same command goes on from here (what is decoded waits in {folder})")
             raise
-        except (OSError, CannotDo):
+        except (OSError, CannotDo, WrongUse):
             shutil.rmtree(folder, ignore_errors=True)  # a full disk is freed again
             raise
         shutil.rmtree(folder, ignore_errors=True)
@@ -304,7 +283,7 @@ def _locked(folder: Path, store: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _beside(store: Path) -> Iterator[None]:
     """Takes the files beside a store away again where they were made for one that did not come about."""
-    made = [path for path in (plan.beside(store, "key"), plan.beside(store, "sources.private")) if not path.exists()]
+    made = [path for path in (names.beside(store, "key"), names.beside(store, "sources.private")) if not path.exists()]
     try:
         yield
     except BaseException:
@@ -340,21 +319,30 @@ def _explained(store: Path) -> Iterator[None]:
 
 
 def _join(
-    studies: list[Study], tables: Mapping[str, Path], settings: Prepare, origin: join.Origin
-) -> tuple[list[Study], dict[str, dict[str, Any]]]:
+    studies: Sequence[Study], tables: Mapping[str, Path], settings: Prepare, origin: join.Origin
+) -> tuple[Sequence[Study], dict[str, dict[str, Any]]]:
     """Studies with reports and labels, and the counts of both sides."""
     told: dict[str, dict[str, Any]] = {}
     for what, adds in (("reports", join.with_reports), ("labels", join.with_labels)):
         if what in tables:
             how = {"encoding": settings.encoding or "utf-8", "separator": settings.separator}
-            studies, joined = adds(studies, tables[what], settings.join, **how, origin=origin)
+            found, joined = adds(list(studies), tables[what], settings.join, **how, origin=origin)
+            studies = entries_of.studies(found)
             told[what] = joined.counts(tables[what])
     return studies, told
 
 
-def _keep_paths(store: Path, entries: Sequence[plan.Entry]) -> None:
-    """STORE.sources.private: which path and which keys a keyed source id stands for; never in the store."""
+def _keep_paths(store: Path, entries: Entries) -> None:
+    """STORE.sources.private: which path and which keys a keyed source id stands for; never in the store.
+
+    It has a line for each input of each version; the last one counts.
+    """
+    path = names.beside(store, "sources.private")
     lines = (
         json.dumps({"source_id": e.source_id, "path": e.picture.source_id, "keys": e.keys}) + "\n" for e in entries
     )
-    plan.write_private(plan.beside(store, "sources.private"), "".join(lines))
+    if path.is_file():
+        with open(path, encoding="utf-8") as old:
+            names.write_private(path, itertools.chain(old, lines))
+    else:
+        names.write_private(path, lines)

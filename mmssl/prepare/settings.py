@@ -79,6 +79,16 @@ class Cleaning:
 
 
 @dataclass(frozen=True)
+class Limits:
+    """What decoding one input may take; beyond it, the input is rejected and the job goes on."""
+
+    seconds: Annotated[float, Gt(0)] = 180.0
+    """Then it is rejected as decoder_timeout."""
+    memory_gib: Annotated[float, Gt(0)] = 4.0
+    """Of each process; an input that needs more is rejected as too_large."""
+
+
+@dataclass(frozen=True)
 class Prepare:
     """How a source becomes a store."""
 
@@ -102,6 +112,7 @@ class Prepare:
     """Of all tables that are text; UTF-8 if left out."""
     separator: str | None = None
     """Between the cells of all .csv and .tsv; a comma or a tab if left out."""
+    limits: Limits = field(default_factory=Limits)
     workers: Annotated[int, Ge(1)] | None = None
     """Processes that decode; one for each core if left out."""
 
@@ -110,7 +121,7 @@ class Prepare:
             raise ValueError(f"separator={self.separator!r}: it is one character, say ;")
 
 
-SAME = ("workers", "key")
+SAME = ("workers", "key", "limits")
 """Settings that do not change what is in a store (another key does, and is known by its own name)."""
 
 

@@ -3,11 +3,12 @@
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmssl import console
-from mmssl.prepare import plan
+from mmssl.prepare.names import beside
 from mmssl.prepare.settings import Prepare
 
 WITH_TEXT = {
@@ -32,44 +33,63 @@ CAPTIONS = (
 """What a column with texts may be called (case, `_` and spaces apart), likeliest first."""
 
 
-def remarks(
-    written: Mapping[str, Any],
-    settings: Prepare,
-    patients_known: bool,
-    *,
-    half_known: int,
-    from_train: int,
-    dropped: Sequence[str],
-    table_columns: Sequence[str],
-    is_dicom: bool,
-) -> list[str]:
+@dataclass(frozen=True)
+class Summary:
+    """What a store holds after `prepare`."""
+
+    path: Path
+    rows: int
+    counts: dict[str, Any] = field(default_factory=dict)
+    skipped: bool = False
+    """True: nothing of the source was new to the store."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is known of a source beside what became of it."""
+
+    patients_known: bool
+    half_known: int
+    """PatientIDs that occur both with and without a site or issuer."""
+    from_train: int
+    """Patients that were given to train and drawn for validation."""
+    dropped: Sequence[str]
+    """Columns that are not in the store, because they hold keys."""
+    table_columns: Sequence[str]
+    is_dicom: bool
+    unchanged: int
+    """Inputs that the store held already."""
+
+
+def remarks(written: Mapping[str, Any], settings: Prepare, source: Told) -> list[str]:
     """What a user should know before hours of compute."""
     found = []
     counts, splits = written["counts"], written["splits"]
-    if not patients_known:
+    if not source.patients_known:
         said = "the source names no patients: splits are by study or row, so patients may cross splits"
-        found.append(said + _which_column(table_columns, "patient_id", "if one of its columns names them, say"))
+        found.append(said + _which_column(source.table_columns, "patient_id", "if one of its columns names them, say"))
     if counts["patient_missing"]:
         found.append(f"{counts['patient_missing']} inputs name no patient: each study is its own, in train only")
-    if from_train:
+    if source.from_train:
+        whose = "patients" if source.patients_known else "studies"
         found.append(
-            f"the source gives no validation split: {from_train} {'patients' if patients_known else 'studies'} that it "
-            "gives to train are in validation (splits.validation=0 leaves all in train)"
+            f"the source gives no validation split: {source.from_train} {whose} that it gives to train are in "
+            "validation (splits.validation=0 leaves all in train)"
         )
     if several := written["flags"].get("duplicate_other_text"):
         found.append(f"{several} rows have a picture that is there already, and another text: both are kept")
-    if half_known:
+    if source.half_known:
         found.append(
-            f"{half_known} patient ids occur both with and without a site or issuer: they count as different patients, "
-            "in the same split unless one was given"
+            f"{source.half_known} patient ids occur both with and without a site or issuer: they count as different "
+            "patients, in the same split unless one was given"
         )
-    if dropped:
-        found.append(f"ids are pseudonyms, so columns with keys are not in the store: {', '.join(dropped)}")
+    if source.dropped:
+        found.append(f"ids are pseudonyms, so columns with keys are not in the store: {', '.join(source.dropped)}")
     empty = [split for split, told in splits.items() if not told["rows"]]
     if empty and settings.split is None:
         found.append(f"no row is in {' and '.join(empty)}; see splits.validation and splits.test")
     if not written["text"]["rows_with_text"]:
-        where = _where_texts_are(table_columns, is_dicom=is_dicom)
+        where = _where_texts_are(source.table_columns, is_dicom=source.is_dicom)
         found.append(f"no row has a text: objectives on images alone can learn from this store{where}")
     if settings.clean.enabled and settings.clean.evaluation == "drop":
         found.append("clean.evaluation=drop: rows given to validation and test were dropped like others")
@@ -104,7 +124,9 @@ def show(store: Path, manifest: Mapping[str, Any], rejected: Mapping[str, str]) 
         ],
     )
     reasons = Counter(counts["reasons"]).most_common()
+    changes = manifest["history"][-1]
     told = [
+        *_of_version(manifest["version"], changes),
         ["inputs", counts["inputs"]],
         ["  kept", counts["kept"]],
         *([f"  rejected: {why}", number] for why, number in reasons),
@@ -116,7 +138,7 @@ def show(store: Path, manifest: Mapping[str, Any], rejected: Mapping[str, str]) 
     for why, names in rejected.items():
         console.say(f"rejected as {why}: {names}")
     if rejected:
-        private = "" if manifest["ids"] == "given" else f"; {plan.beside(store, 'sources.private')} has their files"
+        private = "" if manifest["ids"] == "given" else f"; {beside(store, 'sources.private')} has their files"
         console.say(f"all that was rejected is in {store / 'rejected.parquet'}{private}")
     for what in ("reports", "labels"):
         if what in manifest:
@@ -124,6 +146,14 @@ def show(store: Path, manifest: Mapping[str, Any], rejected: Mapping[str, str]) 
     for remark in manifest["remarks"]:
         console.say(f"note: {remark}")
     console.say(f"{store} is there: {counts['rows']} rows; look at {store / 'preview.html'} before you train")
+
+
+def _of_version(version: int, changes: Mapping[str, Any]) -> list[list[Any]]:
+    """What a version after the first changed."""
+    if version == 1:
+        return []
+    kinds = {"new": "new rows", "replaced": "rows replaced or removed", "unchanged": "rows that came to the same"}
+    return [[f"version {version}: {words}", changes[name]] for name, words in kinds.items()]
 
 
 def texts(manifest: Mapping[str, Any]) -> list[tuple[str, int]]:

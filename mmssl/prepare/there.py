@@ -1,0 +1,167 @@
+"""What a store holds already, as far as a new version of it has to know."""
+
+import functools
+import io
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.parquet as pq
+
+from mmssl import files
+from mmssl.data import splits
+from mmssl.data.store import SCHEMA, Store, later_file
+from mmssl.prepare.entries import person_number, study_number
+from mmssl.prepare.names import Names
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+pc: Any = pyarrow.compute  # makes its functions when imported, so that type checkers do not see them
+
+
+class There:
+    """A store that is to grow; its rows are read when they are asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.store = Store(path)
+        self._ids = self.store.select(columns=["patient_id", "study_id", "source_id", "split", "site"])
+        patients, sites = self._ids["patient_id"].to_pylist(), self._ids["site"].to_pylist()
+        self.settled: dict[str, splits.Split] = dict(zip(patients, self._ids["split"].to_pylist(), strict=True))
+        """{patient id: split} of all who are there."""
+        self.sites: dict[str, str] = {one: site for one, site in zip(patients, sites, strict=True) if site}
+        """{patient id: site} of those whose site is known."""
+        self.stamps: dict[str, str] = {line["study_id"]: line["stamp"] for line in self.table("studies")}
+        """{study id: stamp}."""
+
+    @property
+    def version(self) -> int:
+        return self.store.version
+
+    def name(self, named: Names, name: str, stamp: str, study_id: str) -> str:
+        """The source id of an input: that which it has there, or a new one.
+
+        A name that stands for another file of another study is another input's, as where every day has a 1.dcm.
+        """
+        first = named.of("source", name)
+        if first not in self._inputs:
+            return first
+        tried = (named.of("source", f"{name}@{number}") for number in range(2, self.version + 1))
+        for source_id in itertools.chain([first], tried):
+            there_stamp, there_study = self._inputs.get(source_id, (None, ""))
+            if there_stamp == stamp or there_study in (None, study_id):
+                return source_id
+        return named.of("source", f"{name}@{self.version + 1}")
+
+    @functools.cached_property
+    def _inputs(self) -> dict[str, tuple[str, str | None]]:
+        """{source id: stamp, study id} of the inputs that were not replaced."""
+        studies = dict(zip(self._ids["source_id"].to_pylist(), self._ids["study_id"].to_pylist(), strict=True))
+        return {
+            line["source_id"]: (line["stamp"], studies.get(line["source_id"]))
+            for line in self.table("sources")
+            if line["replaced"] is None
+        }
+
+    @property
+    def shard_schema(self) -> pa.Schema:
+        return pq.read_schema(self.store.path / self.store.shards[0].file)
+
+    def types(self) -> dict[str, pa.DataType]:
+        """The columns of the shards that are not ours, with their types; these stay."""
+        return {field.name: field.type for field in self.shard_schema if field.name not in SCHEMA.names}
+
+    def source_ids(self) -> Iterator[tuple[str, str]]:
+        """(id, source id) of every row."""
+        for batch in self._ids.select(["id", "source_id"]).to_batches(4096):
+            yield from zip(batch["id"].to_pylist(), batch["source_id"].to_pylist(), strict=True)
+
+    def table(self, name: str) -> Iterator[dict[str, Any]]:
+        """The lines of `sources`, `rejected` or `studies`."""
+        for batch in pq.ParquetFile(self.store.path / f"{name}.parquet").iter_batches(4096):
+            yield from batch.to_pylist()
+
+    def lines(self, wanted: set[str]) -> dict[str, dict[str, Any]]:
+        """{source id: its line of `sources`} of those inputs that are there and were not replaced."""
+        return {
+            line["source_id"]: line
+            for line in self.table("sources")
+            if line["replaced"] is None and line["source_id"] in wanted
+        }
+
+    def later(self) -> dict[str, dict[str, Any]]:
+        """{column that came with a later version: {row id: value}}."""
+        return self._later
+
+    @functools.cached_property
+    def _later(self) -> dict[str, dict[str, Any]]:
+        found = {}
+        for name in self.store.manifest["later_columns"]:
+            table = pq.read_table(self.store.path / later_file(name))
+            found[name] = dict(zip(table["id"].to_pylist(), table["value"].to_pylist(), strict=True))
+        return found
+
+    def studies_of(self, wanted: set[str]) -> dict[str, list[int]]:
+        """{study id: its rows} of those studies that are there."""
+        found: dict[str, list[int]] = {}
+        here = self._ids.filter(pc.is_in(self._ids["study_id"], pa.array(sorted(wanted), pa.string())))
+        for row, study in zip(here["row"].to_pylist(), here["study_id"].to_pylist(), strict=True):
+            found.setdefault(study, []).append(row)
+        return found
+
+    def row(self, number: int) -> dict[str, Any]:
+        """A row with all its columns and the bytes of its image."""
+        found = self.store.row(number)
+        found |= {column: told.get(found["id"]) for column, told in self._later.items()}
+        name = self.store.image_name(number)
+        return found | {"image": {"bytes": self.store.image_bytes(number), "path": name}}
+
+    def known(self, without: np.ndarray) -> "Known":
+        """What new pictures may repeat: all rows but those of some inputs.
+
+        Args:
+            without: [inputs] `files.number_of` their names.
+        """
+        return Known(self.store, without)
+
+
+class Known:
+    """Rows that stay, for `clean`."""
+
+    def __init__(self, store: Store, without: np.ndarray) -> None:
+        columns = ["source_id", "pixel_hash", "phash", "patient_id", "study_id", "flags"]
+        table = store.select(columns=columns)
+        names = np.array([files.number_of(name) for name in table["source_id"].to_pylist()], np.int64)
+        table = table.filter(pa.array(~np.isin(names, without)))
+        self._store, self._row, self._name = store, table["row"].to_numpy(), table["source_id"]
+        told = table.select(["pixel_hash", "phash", "patient_id", "study_id", "flags"]).to_pylist()
+        self.digest = pa.array([bytes.fromhex(one["pixel_hash"]) for one in told], pa.binary(32))
+        self.phash = np.array([int(one["phash"], 16) for one in told], np.uint64)
+        own_study = not store.manifest["patients_known"]
+        self.person = np.array(
+            [
+                person_number(one["patient_id"], is_study=own_study or "patient_missing" in (one["flags"] or ()))
+                for one in told
+            ],
+            np.int64,
+        )
+        self.study = np.array([study_number(one["study_id"], one["patient_id"]) for one in told], np.int64)
+
+    def name(self, row: int) -> str:
+        return self._name[row].as_py()
+
+    def text(self, row: int) -> str | None:
+        told = self._store.row(int(self._row[row]), ["text", "report"])
+        return told["text"] or told["report"]
+
+    def image(self, row: int) -> "Image.Image":
+        from PIL import Image
+
+        from mmssl.data import images
+
+        number = int(self._row[row])
+        return images.view8(Image.open(io.BytesIO(self._store.image_bytes(number))), None, grey=True)

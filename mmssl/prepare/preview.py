@@ -1,10 +1,12 @@
 """`STORE/preview.html`: what training will see, at one glance before hours of compute."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from mmssl import files, page
@@ -13,6 +15,9 @@ from mmssl.data.dicom_frames import XRAY
 from mmssl.data.store import Store
 from mmssl.prepare import clean, summary
 
+compute: Any = pyarrow.compute  # makes its functions when imported, so that type checkers do not see them
+
+SHOWN = ["id", "text", "report", "split", "flags", "modality", "view", "sex", "age"]
 ROWS = 24
 SIDE = 256
 EXAMPLES = 3
@@ -24,12 +29,13 @@ def write(folder: Path, *, title: str) -> None:
     store = Store(folder)
     cards = [
         row | {"picture": page.thumbnail(store.image(row["row"]), side=SIDE), "tags": _tags(row)}
-        for row in _choose(_rows(store), ROWS)
+        for row in _choose(store, ROWS)
     ]
     examples: defaultdict[str, list[str]] = defaultdict(list)
-    for line in pq.read_table(folder / "rejected.parquet").to_pylist():
-        if len(examples[line["reason"]]) < EXAMPLES:
-            examples[line["reason"]].append(line["source_id"])
+    for batch in pq.ParquetFile(folder / "rejected.parquet").iter_batches(4096, columns=["reason", "source_id"]):
+        for line in batch.to_pylist():
+            if len(examples[line["reason"]]) < EXAMPLES:
+                examples[line["reason"]].append(line["source_id"])
     told = store.manifest
     html = page.render(
         "preview.html",
@@ -64,24 +70,23 @@ def _tags(row: Mapping[str, Any]) -> list[Any]:
     return [*filter(None, told.values()), *([page.years(row["age"])] if row["age"] is not None else [])]
 
 
-def _rows(store: Store) -> list[dict[str, Any]]:
-    return store.select(columns=["text", "report", "split", "flags", "modality", "view", "sex", "age"]).to_pylist()
-
-
-def _choose(rows: Sequence[Mapping[str, Any]], number: int) -> list[dict[str, Any]]:
+def _choose(store: Store, number: int) -> list[dict[str, Any]]:
     """Rows evenly through the store: half of them train, some of each split, a quarter with flags where there are."""
-    chosen: dict[int, Mapping[str, Any]] = {}
+    told = store.select(columns=["split", "flags"])
+    flagged = np.array(compute.greater(compute.list_value_length(told["flags"]), 0).fill_null(False))
+    splits = np.array(told["split"])
+    chosen: set[int] = set()
     for split, share in (("train", 2), ("validation", 4), ("test", 4)):
-        here = [row for row in rows if row["split"] == split]
-        few = _evenly([row for row in here if row["flags"]], number // share // 4)
-        chosen |= {row["row"]: row for row in few}
-        others = [row for row in here if row["row"] not in chosen]
-        chosen |= {row["row"]: row for row in _evenly(others, number // share - len(few))}
-    left = [row for row in rows if row["row"] not in chosen]
-    chosen |= {row["row"]: row for row in _evenly(left, number - len(chosen))}
-    return [dict(chosen[place]) for place in sorted(chosen)]
+        here = np.flatnonzero(splits == split)
+        few = _evenly(here[flagged[here]], number // share // 4)
+        chosen.update(few)
+        others = here[~np.isin(here, few)]
+        chosen.update(_evenly(others, number // share - len(few)))
+    left = np.setdiff1d(np.arange(len(splits)), np.array(sorted(chosen), np.int64))
+    chosen.update(_evenly(left, number - len(chosen)))
+    return [{"row": row, **store.row(row, SHOWN)} for row in sorted(chosen)]
 
 
-def _evenly(rows: Sequence[Any], number: int) -> list[Any]:
+def _evenly(rows: np.ndarray, number: int) -> list[int]:
     count = min(number, len(rows))
-    return [rows[i * len(rows) // count] for i in range(count)]
+    return [int(rows[place * len(rows) // count]) for place in range(count)]

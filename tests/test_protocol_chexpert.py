@@ -599,3 +599,13 @@ def test_a_page_of_results_without_any_value():
     assert "it has 0 positives and 3 negatives" in shown
     assert "&lt;b&gt;" in shown
     assert "<b>" not in shown
+
+
+def test_the_page_to_read_finds_what_the_protocol_finds(made, tmp_path):
+    paths = [made / "0" / "checkpoint", made / "store", tmp_path / "out"]
+    subprocess.run([sys.executable, "-m", "eval.chexpert", *map(str, paths)], check=True, cwd=ROOT, capture_output=True)
+    by_hand = json.loads((tmp_path / "out" / "by_hand.json").read_text())
+    result = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert by_hand["mean"]["auroc"] == pytest.approx(result["headline"]["value"], abs=1e-9)
+    assert by_hand["mean"]["auroc_ci"] == pytest.approx(result["headline"]["interval"], abs=1e-9)
+    assert set(by_hand["labels"]) == set(FIVE)

@@ -332,11 +332,11 @@ def _warnings(labels: Mapping[str, Mapping[str, Any]], means: Mapping[str, Mappi
     below = {name: one for name, one in labels.items() if one["auroc"] is not None and one["auroc"] < 0.5}
     surely = {name for name, one in below.items() if one["auroc_ci"] and one["auroc_ci"][1] < 0.5}
     found = [
-        f"{name}: AUROC {below[name]['auroc']:.2f} is clearly below 0.5: its prompts are taken for each other"
+        f"{name}: AUROC {below[name]['auroc']:.3f} is clearly below 0.5: its prompts are taken for each other"
         for name in below
         if name in surely
     ]
-    if maybe := [f"{name} {one['auroc']:.2f}" for name, one in below.items() if name not in surely]:
+    if maybe := [f"{name} {one['auroc']:.3f}" for name, one in below.items() if name not in surely]:
         found.append(f"AUROC below 0.5, if only by chance: {', '.join(maybe)}")
     for of, mean in means.items():
         if mean["missing"]:

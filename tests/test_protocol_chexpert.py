@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 
@@ -566,6 +568,30 @@ def test_protocols_are_listed(capsys):
     assert "The protocol's name: chexpert" in " ".join(capsys.readouterr().out.replace("│", " ").split())
 
 
+OWN = '''
+from mmssl.protocols import chexpert
+
+
+class Protocol(chexpert.Protocol):
+    """Ours, of other views."""
+
+    def __init__(self, *, draws: int = 30) -> None:
+        super().__init__(views=("AP",), draws=draws)
+'''
+
+
+def test_a_protocol_of_ones_own_is_a_dotted_path(made, tmp_path, monkeypatch):
+    (tmp_path / "my_lab_rules").mkdir()
+    (tmp_path / "my_lab_rules" / "__init__.py").touch()
+    (tmp_path / "my_lab_rules" / "ours.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = mmssl.evaluate("my_lab_rules.ours", made / "0", made / "store")
+    assert (found["protocol"]["name"], found["protocol"]["what"]) == ("my_lab_rules.ours", "Ours, of other views.")
+    assert found["protocol"]["modified"] == []
+    assert set(found["counts"]["views"]) == {"AP"}
+    assert found["hashes"]["protocol"] != FROZEN
+
+
 def test_wrong_use_is_said_at_once(made, tmp_path, capsys):
     words = [str(made / "0" / "checkpoint"), str(made / "store")]
     assert cli.run(["evaluate", "chexpret", *words, "batch=0", "splitt=test"]) == 2
@@ -609,3 +635,17 @@ def test_the_page_to_read_finds_what_the_protocol_finds(made, tmp_path):
     assert by_hand["mean"]["auroc"] == pytest.approx(result["headline"]["value"], abs=1e-9)
     assert by_hand["mean"]["auroc_ci"] == pytest.approx(result["headline"]["interval"], abs=1e-9)
     assert set(by_hand["labels"]) == set(FIVE)
+
+
+def test_what_the_document_tells_to_type_is_understood(calls, capsys):
+    text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+    commands = [line for block in re.findall(r"```bash\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    assert len(commands) == 2
+    for command in commands:
+        assert cli.run(shlex.split(command)[1:]) == 0
+    assert [name for name, _, _ in calls] == ["evaluate"]
+    named = re.findall(r"`((?:mmssl|eval)/[\w./]+)`", text)
+    assert named
+    assert all((ROOT / path).exists() for path in named if "NAME" not in path)
+    for one in Protocol().definition()["images"]["first by view"]:
+        assert one in text

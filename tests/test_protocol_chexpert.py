@@ -135,7 +135,7 @@ def test_a_label_of_one_class_is_undefined_and_left_out_of_the_mean():
     truth[:, 2] = np.nan
     verdict = chexzero.judge(list("ABC"), truth, score, patients, thresholds=without_threshold("ABC"))
     assert verdict.labels["B"]["auroc"] is verdict.labels["B"]["auroc_ci"] is verdict.labels["B"]["auprc"] is None
-    assert verdict.labels["B"]["reason"].startswith("it has 0 positives and ")
+    assert verdict.labels["B"]["reason"].startswith("positives 0, negatives ")
     assert verdict.labels["C"]["reason"] == "nothing is known of it"
     mean = chexzero.mean(verdict, list("ABC"))
     assert (mean["labels"], mean["of"], mean["missing"]) == (1, 3, ["B", "C"])
@@ -622,7 +622,8 @@ def test_a_page_of_results_without_any_value():
     }  # fmt: skip
     shown = html(result, found.curves)
     assert "mean AUROC of 0 of the 5 not defined" in shown
-    assert "it has 0 positives and 3 negatives" in shown
+    assert found.result["warnings"] == ["none of the 5 labels has an AUROC", "none of the 14 labels has an AUROC"]
+    assert "positives 0, negatives 3: with one class alone" in shown
     assert "&lt;b&gt;" in shown
     assert "<b>" not in shown
 

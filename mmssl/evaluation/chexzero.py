@@ -114,7 +114,7 @@ def one_class(truth: Floats) -> str | None:
         return None
     if positives + negatives == 0:
         return "nothing is known of it"
-    return f"it has {positives} positives and {negatives} negatives: with one class alone there is nothing to rank"
+    return f"positives {positives}, negatives {negatives}: with one class alone there is nothing to rank"
 
 
 def draw(patients: Sequence[str], draws: int) -> Iterator[Floats]:

@@ -339,7 +339,9 @@ def _warnings(labels: Mapping[str, Mapping[str, Any]], means: Mapping[str, Mappi
     if maybe := [f"{name} {one['auroc']:.3f}" for name, one in below.items() if name not in surely]:
         found.append(f"AUROC below 0.5, if only by chance: {', '.join(maybe)}")
     for of, mean in means.items():
-        if mean["missing"]:
+        if not mean["labels"]:
+            found.append(f"none of the {of} labels has an AUROC")
+        elif mean["missing"]:
             found.append(
                 f"the mean of {of} is here that of {mean['labels']} labels, not to be compared with others: without "
                 f"{', '.join(mean['missing'])}"

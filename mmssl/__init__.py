@@ -20,6 +20,7 @@ HOMES = {
     "WrongUse": ("mmssl.errors", "WrongUse"),
     "calibrate": ("mmssl.zeroshot", "calibrate"),
     "demo": ("mmssl.jobs.demo", "demo"),
+    "evaluate": ("mmssl.evaluate", "evaluate"),
     "export": ("mmssl.export", "export"),
     "index": ("mmssl.search.index", "index"),
     "load": ("mmssl.embed", "load"),
@@ -40,6 +41,7 @@ __all__ = [
     "__version__",
     "calibrate",
     "demo",
+    "evaluate",
     "export",
     "index",
     "load",
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     from mmssl.embed import load as load
     from mmssl.errors import CannotDo as CannotDo
     from mmssl.errors import WrongUse as WrongUse
+    from mmssl.evaluate import evaluate as evaluate
     from mmssl.export import export as export
     from mmssl.jobs.demo import demo as demo
     from mmssl.phantoms.hospital import write as phantom
@@ -88,7 +91,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *HOMES})
 
 
-SHARED = {"mmssl.export", "mmssl.prepare", "mmssl.search", "mmssl.zeroshot"}
+SHARED = {"mmssl.evaluate", "mmssl.export", "mmssl.prepare", "mmssl.search", "mmssl.zeroshot"}
 """Modules that have the name of a public function."""
 
 

@@ -13,7 +13,7 @@ from annotated_types import Ge
 from typer.core import TyperArgument, TyperCommand, TyperOption
 
 import mmssl
-from mmssl import console
+from mmssl import console, plugins
 from mmssl.errors import CannotDo, WrongUse, meant
 
 DONE, CANNOT, WRONG, STOPPED = 0, 1, 2, 130
@@ -275,6 +275,46 @@ def calibrate(
     from mmssl.zeroshot import calibrate as run
 
     run(checkpoint, store, prompts=prompts, split=split, where=where)
+
+
+@app.command(
+    cls=Command,
+    epilog=_example("mmssl evaluate chexpert runs/first/best my.store --out results"),
+)
+def evaluate(
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PROTOCOL CHECKPOINT... STORE [key=value ...]",
+            help=f"The protocol's name: {', '.join(plugins.names('protocols'))} (`list` says what each is); one or "
+            "more checkpoints, averaged; a store; settings in any place: device, batch, column.",
+        ),
+    ],
+    split: OneSplit = "test",
+    labels: Annotated[Path | None, typer.Option(help="Table with the truth, where the store has none.")] = None,
+    where: Where = None,
+    out: OutFolder = None,
+    quiet: Quiet = False,
+) -> None:
+    """Judge checkpoints by a published protocol: its rows, prompts, scores and intervals, hashed into the result."""
+    from mmssl import evaluate as job  # the module, which has the name of its function
+
+    words, settings = _part(words, set())
+    if words == ["list"]:
+        console.table("protocols", ["name", "what it is", "SHA-256"], job.known(), is_result=True)
+        return
+    if len(words) < 3:
+        raise typer.BadParameter(
+            "a protocol, a checkpoint and a store are needed, one after the other: mmssl evaluate chexpert "
+            "runs/first/best my.store"
+        )
+    protocol, *checkpoints, store = words
+    options = {"split": split if split != "test" else None, "labels": labels, "where": where, "out": out}
+    settings += [f"{name}={value}" for name, value in options.items() if value is not None]
+    keys = [one.partition("=")[0] for one in settings]
+    if twice := sorted({key for key in keys if keys.count(key) > 1}):
+        raise typer.BadParameter(f"give {' and '.join(twice)} once: only the last value would count")
+    job.evaluate(protocol, [Path(one) for one in checkpoints], Path(store), *settings)
 
 
 @app.command(cls=Command, epilog=_example("mmssl retrieve runs/first/best my.store --out results"))

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from mmssl import checkpoint as checkpoints
-from mmssl import console
+from mmssl import console, hardware
 from mmssl.data import dicom, images
 from mmssl.data.transforms import normalise, whole_view
 from mmssl.errors import Unreadable, WrongUse
-from mmssl.hardware import cores, device
+from mmssl.hardware import cores
 from mmssl.model import Network
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ CHUNK = 64
 Picture = Image.Image | Path | str
 
 
-def load(checkpoint: Path | str, *, trust: Sequence[str] = ()) -> "Embedder":
+def load(
+    checkpoint: Path | str, *, trust: Sequence[str] = (), device: str | None = None, batch: int = CHUNK
+) -> "Embedder":
     """The encoders of a checkpoint.
 
     >>> model = mmssl.load("demo/run/checkpoint")                      # doctest: +SKIP
@@ -34,22 +36,24 @@ def load(checkpoint: Path | str, *, trust: Sequence[str] = ()) -> "Embedder":
     Args:
         checkpoint: its folder, or a run's.
         trust: modules outside mmssl that the checkpoint may name; a dotted path is code.
+        device: cpu, cuda ...; the accelerator where there is one.
+        batch: images or texts encoded at a time.
 
     Raises:
         CannotDo: where it is not there, not whole, or from a newer version.
-        WrongUse: where it names code that is not trusted.
+        WrongUse: where it names code that is not trusted, or for a device that this machine lacks.
     """
-    loaded = checkpoints.load(Path(checkpoint), trust=trust, device=str(device()))
+    loaded = checkpoints.load(Path(checkpoint), trust=trust, device=str(hardware.device(device)))
     if loaded.path != Path(checkpoint) and (Path(checkpoint) / "best").is_dir():
         console.say(f"{checkpoint} is a run: its last checkpoint is taken; {Path(checkpoint) / 'best'} is another")
-    return Embedder(loaded.model, info=loaded.info, path=loaded.path, hash=loaded.hash)
+    return Embedder(loaded.model, info=loaded.info, path=loaded.path, hash=loaded.hash, batch=batch)
 
 
 class Embedder:
     """Encodes images and texts as unit vectors [N, D], float32; computes in float32."""
 
-    def __init__(self, network: Network, *, info: dict[str, Any], path: Path, hash: str) -> None:
-        self.network, self.info, self.path, self.hash = network, info, path, hash
+    def __init__(self, network: Network, *, info: dict[str, Any], path: Path, hash: str, batch: int = CHUNK) -> None:
+        self.network, self.info, self.path, self.hash, self.batch = network, info, path, hash, batch
 
     @property
     def has_text(self) -> bool:
@@ -97,8 +101,8 @@ class Embedder:
         _need_list(texts, (str,), example="left pleural effusion", what="texts")
         found = []
         with torch.inference_mode():
-            for start in range(0, len(texts), CHUNK):
-                ids = self.tokenizer(list(texts[start : start + CHUNK])).ids
+            for start in range(0, len(texts), self.batch):
+                ids = self.tokenizer(list(texts[start : start + self.batch])).ids
                 found.append(self.network.embed_texts(ids.to(self._device)).cpu().numpy())
         return np.concatenate(found) if found else np.empty((0, self.dim), np.float32)
 
@@ -110,8 +114,8 @@ class Embedder:
 
         with ThreadPoolExecutor(min(cores(), 8)) as pool:
             found = [
-                self._encode_views(list(pool.map(view, rows[start : start + CHUNK])))
-                for start in range(0, len(rows), CHUNK)
+                self._encode_views(list(pool.map(view, rows[start : start + self.batch])))
+                for start in range(0, len(rows), self.batch)
             ]
         return np.concatenate(found) if found else np.empty((0, self.dim), np.float32)
 
@@ -146,8 +150,8 @@ class Embedder:
         tower: Any = self.network.towers["image"]
         found = []
         with torch.inference_mode():
-            for start in range(0, len(views), CHUNK):
-                some = views[start : start + CHUNK]
+            for start in range(0, len(views), self.batch):
+                some = views[start : start + self.batch]
                 x = torch.from_numpy(np.stack([np.broadcast_to(v, (3, *v.shape[1:])) for v in some]))
                 x = normalise(x.to(self._device).float() / 255, tower.mean, tower.std)
                 found.append(self.network.embed_images(x).cpu().numpy())

@@ -6,10 +6,21 @@ from collections.abc import Iterator
 
 import torch
 
+from mmssl.errors import WrongUse
 
-def device() -> torch.device:
-    """The accelerator, or the CPU where there is none."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+def device(name: str | None = None) -> torch.device:
+    """The one that is named, else the accelerator, or the CPU where there is none.
+
+    Raises:
+        WrongUse: for one that this machine lacks.
+    """
+    here = [*(f"cuda:{number}" for number in range(torch.cuda.device_count())), "cpu"]
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name not in here and not (name == "cuda" and torch.cuda.is_available()):
+        raise WrongUse(f"device={name}: this machine has {', '.join(here)}")
+    return torch.device(name)
 
 
 def cores() -> int:

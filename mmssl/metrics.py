@@ -121,18 +121,47 @@ def f1_at(truth: ArrayLike, score: ArrayLike, threshold: float) -> float:
 
 def decided_at(truth: ArrayLike, score: ArrayLike, threshold: float) -> Statistic:
     """A function of weights [K, N] that returns balanced accuracy and F1, [K, 2], of `score >= threshold`."""
-    y, s = _known(truth, score)
-    called = s >= threshold
-    cells = np.stack([y.positive & called, y.positive & ~called, ~y.positive & called, ~y.positive & ~called], axis=1)
+    count = _counted(truth, score, threshold)
 
     def statistic(weights: Floats) -> Floats:
-        tp, fn, fp, tn = (weights[:, y.index] @ cells.astype(np.float64)).T
+        tp, fn, fp, tn = count(weights).T
         with np.errstate(invalid="ignore", divide="ignore"):
             balanced = (tp / (tp + fn) + tn / (tn + fp)) / 2
             f = np.where(tp + fn > 0, 2 * tp / (2 * tp + fp + fn), np.nan)
         return np.stack([balanced, f], axis=1)
 
     return statistic
+
+
+def mcc(truth: ArrayLike, decided: ArrayLike) -> float:
+    """Matthews' correlation of what is decided, 1 or 0, with the truth: (TP TN - FP FN) / √(P N P̂ N̂).
+
+    Matthews 1975, https://doi.org/10.1016/0005-2795(75)90109-9. NaN where there is no positive or no negative, 0 where
+    all are decided alike (as scikit-learn has it).
+    """
+    return float(mcc_at(truth, decided, 0.5)(_ones(truth))[0])
+
+
+def mcc_at(truth: ArrayLike, score: ArrayLike, threshold: float) -> Statistic:
+    """A function of weights [K, N] that returns Matthews' correlation, [K], of `score >= threshold`."""
+    count = _counted(truth, score, threshold)
+
+    def statistic(weights: Floats) -> Floats:
+        tp, fn, fp, tn = count(weights).T
+        there, called = (tp + fn) * (tn + fp), (tp + fp) * (tn + fn)
+        root = np.sqrt(there) * np.sqrt(called)
+        value = np.divide(tp * tn - fp * fn, root, out=np.zeros_like(root), where=root > 0)
+        return np.where(there > 0, value, np.nan)
+
+    return statistic
+
+
+def _counted(truth: ArrayLike, score: ArrayLike, threshold: float) -> Statistic:
+    """A function of weights [K, N] that returns true positives, misses, false alarms and true negatives, [K, 4]."""
+    y, s = _known(truth, score)
+    called = s >= threshold
+    cells = np.stack([y.positive & called, y.positive & ~called, ~y.positive & called, ~y.positive & ~called], axis=1)
+    return lambda weights: weights[:, y.index] @ cells.astype(np.float64)
 
 
 def best_threshold(truth: ArrayLike, score: ArrayLike) -> float:
@@ -150,6 +179,27 @@ def best_threshold(truth: ArrayLike, score: ArrayLike) -> float:
     values = 2 * true / (ends + 1 + positive.sum())  # 2 TP + FP + FN = called + positives
     best = ends[np.argmax(values)]
     return float((s[best] + s[best + 1]) / 2) if best + 1 < len(s) else float(s[best])
+
+
+def best_mcc_threshold(truth: ArrayLike, score: ArrayLike) -> float:
+    """The score from which on calling positive has the highest Matthews' correlation; of several the lowest.
+
+    The rule of CheXzero (`best_threshold` takes F1, and a point between two scores). Choose it on rows that the result
+    is not judged by. NaN for a single class.
+    """
+    y, s = _known(truth, score)
+    order = np.argsort(s, kind="stable")
+    positive, s = y.positive[order], s[order]
+    if positive.all() or not positive.any():
+        return math.nan
+    starts = np.flatnonzero(np.diff(s, prepend=-np.inf) != 0)
+    missed = np.concatenate([[0], np.cumsum(positive)])[starts].astype(np.float64)
+    p, n = float(positive.sum()), float((~positive).sum())
+    rejected = starts - missed  # of the negatives
+    called = (len(s) - starts) * starts.astype(np.float64)
+    top = (p - missed) * rejected - (n - rejected) * missed
+    values = np.divide(top, np.sqrt(p * n * called), out=np.zeros(len(starts)), where=called > 0)
+    return float(s[starts[np.argmax(values)]])
 
 
 # ---- one of several classes ----------------------------------------------------------------------------------------

@@ -8,7 +8,13 @@ from typing import Any
 
 from mmssl.errors import WrongUse, meant
 
-CLASS = {"encoders": "Encoder", "objectives": "Objective", "sources": "Source", "exports": "Export"}
+CLASS = {
+    "encoders": "Encoder",
+    "objectives": "Objective",
+    "sources": "Source",
+    "exports": "Export",
+    "protocols": "Protocol",
+}
 """What the class of each kind of part is called in its file."""
 
 GIVEN = ("files",)

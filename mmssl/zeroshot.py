@@ -132,7 +132,7 @@ def run(
     """`zeroshot` on models in memory; writes and shows nothing."""
     for embedder in embedders:
         rows.need_text(embedder, "classify by prompts")
-    warnings = [*prompt_sets.lint(asked), *_too_long(embedders, asked)]
+    warnings = [*prompt_sets.lint(asked), *answers.too_long(embedders, asked.texts)]
     fitted, note = _calibrations(embedders, asked)
     said = answers.answer(embedders, store, asked, split=split, unit=unit, labels=labels, where=where, fitted=fitted)
     warnings += said.remarks
@@ -309,19 +309,6 @@ def _calibrations(embedders: Sequence[rows.Embedder], asked: PromptSet) -> tuple
 
 def _read(prompts: Path | str | PromptSet) -> PromptSet:
     return prompts if isinstance(prompts, PromptSet) else prompt_sets.read(prompts)
-
-
-def _too_long(embedders: Sequence[rows.Embedder], asked: PromptSet) -> list[str]:
-    """A warning for each model that does not read every text to its end."""
-    found = []
-    for embedder in embedders:
-        cut = [text for text, long in zip(asked.texts, embedder.truncated(asked.texts), strict=True) if long]
-        if cut:
-            found.append(
-                f"{len(cut)} of {len(asked.texts)} prompts are longer than {embedder.path} reads and are cut, "
-                f"the first {cut[0]!r}"
-            )
-    return found
 
 
 def _turned_around(verdict: Verdict, asked: PromptSet) -> list[str]:

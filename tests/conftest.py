@@ -123,6 +123,7 @@ def calls(monkeypatch):
         ("mmssl.search.index", "index"),
         ("mmssl.search.query", "search"),
         ("mmssl.export", "export"),
+        ("mmssl.evaluate", "evaluate"),
     ]:
         monkeypatch.setattr(importlib.import_module(module), name, fake(name))
     return made

@@ -18,7 +18,8 @@ from mmssl import cli, console
 from mmssl.errors import CannotDo, WrongUse
 
 COMMANDS = {
-    "demo", "phantom", "prepare", "pretrain", "zeroshot", "calibrate", "retrieve", "index", "search", "export", "config"
+    "demo", "phantom", "prepare", "pretrain", "zeroshot", "calibrate", "evaluate", "retrieve", "index", "search",
+    "export", "config",
 }  # fmt: skip
 PACKAGE = Path(mmssl.__file__).parent
 
@@ -113,6 +114,8 @@ def test_help_comes_quickly():
         (["search", "my.index", "x", "--where", "a > 1", "--where", "b > 1"], "give --where once"),
         (["search", "my.index", "x", "-k", "1", "-k2"], "give -k once"),
         (["index", "a", "b", "c", "--split", "test", "--where", "a > 1", "--split", "test"], "give --split once"),
+        (["evaluate", "chexpert", "store"], "a protocol, a checkpoint and a store are needed, one after the other"),
+        (["evaluate", "chexpert", "a", "b", "--out", "c", "out=d"], "give out once: only the last value would count"),
         ([], "Usage: mmssl"),
     ],
 )

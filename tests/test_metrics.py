@@ -86,6 +86,31 @@ def test_the_best_threshold_is_the_best_of_all(rows, decimals):
     assert metrics.best_threshold([0, 0, 1, 1], [0.1, 0.2, 0.6, 0.8]) == pytest.approx(0.4)  # half-way
 
 
+@pytest.mark.parametrize(("rows", "decimals"), [(7, 1), (50, 1), (301, 6)])
+def test_matthews_correlation_and_its_best_threshold_are_those_of_all_thresholds(rows, decimals):
+    generator = np.random.default_rng(rows)
+    for _ in range(1 + 100 // rows):
+        truth, score = generator.random(rows) < 0.4, generator.random(rows).round(decimals)
+        truth[:2] = (True, False)
+        values = {limit: reference.matthews_corrcoef(truth, score >= limit) for limit in sorted(set(score))}
+        for limit, value in values.items():
+            assert metrics.mcc(truth, score >= limit) == pytest.approx(value, abs=1e-12)
+        best = metrics.best_mcc_threshold(truth, score)
+        assert best == min(limit for limit, value in values.items() if value > max(values.values()) - 1e-12)
+
+
+def test_matthews_correlation_where_it_is_not_defined_and_of_weights():
+    assert metrics.mcc([1, 0, 1], [1, 1, 1]) == 0
+    assert math.isnan(metrics.mcc([1, 1], [1, 0]))
+    assert math.isnan(metrics.best_mcc_threshold([0, 0], [0.1, 0.2]))
+    truth, score = np.array([1, 0, 1, np.nan, 0]), np.array([0.9, 0.2, 0.4, 0.5, 0.6])
+    times = np.array([[2, 1, 0, 5, 3], [1, 1, 1, 1, 1]])
+    found = metrics.mcc_at(truth, score, 0.5)(times.astype(float))
+    for draw, value in zip(times, found, strict=True):
+        rows = [row for row in np.repeat(np.arange(5), draw) if row != 3]
+        assert value == pytest.approx(reference.matthews_corrcoef(truth[rows], score[rows] >= 0.5))
+
+
 def test_classes_are_scikit_learns():
     generator = np.random.default_rng(1)
     truth = generator.integers(0, 4, 200)

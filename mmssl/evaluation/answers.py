@@ -133,7 +133,7 @@ class Truth:
     ) -> None:
         wanted = [asked.column] if asked.column else [one.column for one in asked.classes if one.column]
         found = {name: truth.column_of(name, store.columns) for name in wanted}
-        keys = [name for name in store.columns if name.startswith("source_") or name in truth.keys_of(store.columns)]
+        keys = key_columns(store)
         self.table = rows.choose(
             store, split=split, where=where, columns=[*(c for c in found.values() if c), *(keys if labels else [])]
         )
@@ -142,10 +142,7 @@ class Truth:
         self.left_out: dict[str, int] = {}
         values: dict[str, list[Any]] = {c: self.table[c].to_pylist() for c in found.values() if c}
         if labels is not None:
-            known_by = {name: self.table[name].to_pylist() for name in keys}
-            known_by |= truth.private_keys(store.path, known_by.get("source_id", []))
-            joined = truth.join(labels, known_by)
-            console.say(joined.said())
+            joined = join(store, self.table, labels)
             values |= joined.columns
             found |= {name: c for name in wanted if (c := truth.column_of(name, list(joined.columns)))}
         self.columns = {name: column for name, column in found.items() if column}
@@ -190,6 +187,33 @@ class Truth:
         return truth.of_labels(
             {column: self.values.get(column, unknown) for column in each.values()}, names, column=None, columns=each
         )
+
+
+def key_columns(store: rows.Store) -> list[str]:
+    """The columns of a store that a table of labels may be joined by."""
+    return [name for name in store.columns if name.startswith("source_") or name in truth.keys_of(store.columns)]
+
+
+def join(store: rows.Store, table: "pa.Table", labels: Path) -> truth.Joined:
+    """The labels of a table for rows that have their `key_columns`; says how many match."""
+    known_by = {name: table[name].to_pylist() for name in key_columns(store)}
+    known_by |= truth.private_keys(store.path, known_by.get("source_id", []))
+    joined = truth.join(labels, known_by)
+    console.say(joined.said())
+    return joined
+
+
+def too_long(embedders: Sequence[rows.Embedder], texts: Sequence[str]) -> list[str]:
+    """A warning for each model that does not read every text to its end."""
+    found = []
+    for embedder in embedders:
+        cut = [text for text, long in zip(texts, embedder.truncated(texts), strict=True) if long]
+        if cut:
+            found.append(
+                f"{len(cut)} of {len(texts)} prompts are longer than {embedder.path} reads and are cut, "
+                f"the first {cut[0]!r}"
+            )
+    return found
 
 
 def grouped(names: Sequence[str]) -> tuple[NDArray[np.int64], list[int]]:

@@ -1,0 +1,49 @@
+"""Reports as text files, in a folder or still in their zip: found by name, read one at a time."""
+
+import contextlib
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from mmssl.errors import CannotDo
+
+Text = Callable[[str], str | None]
+"""The text of a file by its path below the folder or in the zip, None where there is no such file."""
+
+
+@contextlib.contextmanager
+def opened(place: Path) -> Iterator[Text]:
+    """A way to read the files of a folder or a .zip; bytes that are not UTF-8 are read as U+FFFD.
+
+    Raises:
+        CannotDo: where the zip cannot be read.
+    """
+    if place.is_dir():
+        yield lambda name: _from_folder(place / name)
+        return
+    try:
+        archive = zipfile.ZipFile(place)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise CannotDo(
+            f"{place} cannot be read as a zip ({error}): was its download interrupted? Fetch it again, and compare its "
+            "checksum"
+        ) from None
+    with archive:
+        yield lambda name: _from_zip(archive, name)
+
+
+def _from_folder(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace") if path.is_file() else None
+    except OSError as error:
+        raise CannotDo(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _from_zip(archive: zipfile.ZipFile, name: str) -> str | None:
+    try:
+        return archive.read(name).decode("utf-8", "replace")
+    except KeyError:
+        return None
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise CannotDo(f"{archive.filename}: {name} cannot be read ({error}); fetch the zip again") from None

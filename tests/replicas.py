@@ -1,0 +1,175 @@
+"""Public data sets in miniature: the file names and columns as published, with pictures and words that are made up."""
+
+import csv
+import gzip
+import io
+import itertools
+import zipfile
+
+import numpy as np
+from PIL import Image
+
+from mmssl.data import observations
+from tests.preparing import picture
+from tests.test_dicom import dataset, save
+
+
+def image(path, seed, size=(64, 56)):
+    """A picture of its own as a file; the ending says of what kind."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture(seed, size).save(path)
+
+
+def image16(path, seed):
+    """A 16-bit PNG whose values lie above those of 8 bits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(picture(seed, (64, 56))).astype(np.uint16) * 16 + 500).save(path)
+
+
+def dicom(path, seed, **header):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = dataset(np.asarray(picture(seed, (64, 56))).astype(np.uint16) * 16, **header)
+    made.SOPInstanceUID = made.file_meta.MediaStorageSOPInstanceUID = f"1.9.{seed}"
+    save(made, path)
+
+
+def table(path, columns, rows):
+    """A CSV, packed where its name ends in .gz."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    writer.writerows(rows)
+    content = text.getvalue().encode()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+def labelled(**cells):
+    """The fourteen cells of a row, empty where nothing is said; names with _ for their blanks."""
+    known = {name.replace("_", " "): value for name, value in cells.items()}
+    assert known.keys() <= set(observations.NAMES)
+    return [known.get(name, "") for name in observations.NAMES]
+
+
+# ---- MIMIC-CXR -----------------------------------------------------------------------------------------------------
+
+MIMIC_METADATA = (
+    "dicom_id", "subject_id", "study_id", "PerformedProcedureStepDescription", "ViewPosition", "Rows", "Columns",
+    "StudyDate", "StudyTime", "ProcedureCodeSequence_CodeMeaning", "ViewCodeSequence_CodeMeaning",
+    "PatientOrientationCodeSequence_CodeMeaning",
+)  # fmt: skip
+
+MIMIC_REPORT = """                                 FINAL REPORT
+ EXAMINATION:  CHEST (PA AND LAT)
+
+ INDICATION:  ___ year old woman with cough.
+
+ TECHNIQUE:  Chest PA and lateral
+
+ COMPARISON:  ___
+
+ FINDINGS:
+
+ {findings}
+
+ IMPRESSION:
+
+ {impression}
+"""
+
+# The order of study ids is not that of time: 50000003 is the first of its patient, 50000001 the last.
+MIMIC_STUDIES = {
+    "50000001": ("10000001", "21800801", "93014.531", "train"),
+    "50000002": ("10000001", "21800506", "213014.531", "train"),
+    "50000003": ("10000001", "21800506", "131.0", "train"),
+    "50000004": ("10000002", "21760101", "1200.125", "validate"),
+    "50000005": ("11000001", "21990101", "235959.0", "test"),
+    "50000006": ("11000001", "21990102", "", "test"),
+}
+"""study: patient, StudyDate, StudyTime, split."""
+
+MIMIC_IMAGES = {
+    "aaaa0001": ("50000001", "PA", "postero-anterior"),
+    "aaaa0002": ("50000001", "LATERAL", "lateral"),
+    "aaaa0003": ("50000002", "", "antero-posterior"),
+    "aaaa0004": ("50000003", "", ""),
+    "aaaa0005": ("50000004", "AP", "antero-posterior"),
+    "aaaa0006": ("50000005", "PA", "postero-anterior"),
+    "aaaa0007": ("50000006", "PA", "postero-anterior"),
+}
+"""image: study, ViewPosition, ViewCodeSequence_CodeMeaning."""
+
+
+def mimic_text(study):
+    return MIMIC_REPORT.format(findings=f"Lungs of {study} are clear.", impression=f"Normal chest in {study}.")
+
+
+def mimic_place(study, name=""):
+    subject = MIMIC_STUDIES[study][0]
+    return f"files/p{subject[:2]}/p{subject}/s{study}{name}"
+
+
+def mimic_jpg(root, *, packed=True, reports="zip"):
+    """MIMIC-CXR-JPG with the reports of MIMIC-CXR beside it, as zip or unpacked."""
+    for number, (name, (study, _, _)) in enumerate(MIMIC_IMAGES.items()):
+        image(root / mimic_place(study) / f"{name}.jpg", number)
+    mimic_tables(root, ".csv.gz" if packed else ".csv")
+    mimic_reports(root, reports)
+    return root
+
+
+def mimic_tables(root, ending):
+    rows = [
+        [name, MIMIC_STUDIES[study][0], study, "CHEST (PA AND LAT)", view, 56, 64, *MIMIC_STUDIES[study][1:3],
+         "CHEST (PA AND LAT)", code, "Erect"]
+        for name, (study, view, code) in MIMIC_IMAGES.items()
+    ]  # fmt: skip
+    table(root / f"mimic-cxr-2.0.0-metadata{ending}", MIMIC_METADATA, reversed(rows))
+    splits = [[name, study, MIMIC_STUDIES[study][0], MIMIC_STUDIES[study][3]]
+              for name, (study, _, _) in MIMIC_IMAGES.items()]  # fmt: skip
+    table(root / f"mimic-cxr-2.0.0-split{ending}", ["dicom_id", "study_id", "subject_id", "split"], splits)
+    for labeller, edema in (("chexpert", "-1.0"), ("negbio", "1.0")):
+        rows = [
+            ["10000001", "50000001", *labelled(Edema=edema, Pneumonia="0.0", Atelectasis="1.0")],
+            ["10000002", "50000004", *labelled(No_Finding="1.0")],
+        ]
+        names = ["subject_id", "study_id", *observations.NAMES]
+        table(root / f"mimic-cxr-2.0.0-{labeller}{ending}", names, rows)
+
+
+def mimic_reports(root, how):
+    if how == "zip":
+        root.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(root / "mimic-cxr-reports.zip", "w") as archive:
+            for study in MIMIC_STUDIES:
+                archive.writestr(mimic_place(study, ".txt"), mimic_text(study))
+    else:
+        for study in MIMIC_STUDIES:
+            file = root / how / mimic_place(study, ".txt")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(mimic_text(study))
+
+
+def mimic_dicom(root):
+    """MIMIC-CXR: DICOM files whose headers alone have the dates, and the table of splits that belongs to the JPGs."""
+    for number, (name, (study, view, _)) in enumerate(MIMIC_IMAGES.items()):
+        _, date, clock, _ = MIMIC_STUDIES[study]
+        whole, _, rest = clock.partition(".")
+        time = f"{whole:0>6}.{rest or 0}" if clock else ""
+        header = {"StudyDate": date, "StudyTime": time, "ViewPosition": view, "Modality": "DX"}
+        dicom(root / mimic_place(study) / f"{name}.dcm", number, **header)
+    rows = [[MIMIC_STUDIES[study][0], study, name, f"{mimic_place(study)}/{name}.dcm"]
+            for name, (study, _, _) in MIMIC_IMAGES.items()]  # fmt: skip
+    table(root / "cxr-record-list.csv.gz", ["subject_id", "study_id", "dicom_id", "path"], rows)
+    rows = [[MIMIC_STUDIES[study][0], study, mimic_place(study, ".txt")] for study in MIMIC_STUDIES]
+    table(root / "cxr-study-list.csv.gz", ["subject_id", "study_id", "path"], rows)
+    splits = [[name, study, MIMIC_STUDIES[study][0], MIMIC_STUDIES[study][3]]
+              for name, (study, _, _) in MIMIC_IMAGES.items()]  # fmt: skip
+    table(root / "mimic-cxr-2.0.0-split.csv.gz", ["dicom_id", "study_id", "subject_id", "split"], splits)
+    mimic_reports(root, "zip")
+    return root
+
+
+numbers = itertools.count(1000)
+"""Seeds of pictures that belong to no table."""

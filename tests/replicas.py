@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import itertools
+import tarfile
 import zipfile
 
 import numpy as np
@@ -173,3 +174,76 @@ def mimic_dicom(root):
 
 numbers = itertools.count(1000)
 """Seeds of pictures that belong to no table."""
+
+
+# ---- Open-i --------------------------------------------------------------------------------------------------------
+
+OPENI = """<?xml version="1.0" encoding="utf-8"?>
+<eCitation>
+   <meta type="rr"/>
+   <uId id="{uid}"/>
+   <articleDate>2013-08-01</articleDate>
+   <publisher>Indiana University</publisher>
+   <MedlineCitation>
+      <Article>
+         <Abstract>
+            <AbstractText Label="COMPARISON">{comparison}</AbstractText>
+            <AbstractText Label="INDICATION">Cough.</AbstractText>
+            <AbstractText Label="FINDINGS">{findings}</AbstractText>
+            <AbstractText Label="IMPRESSION">{impression}</AbstractText>
+         </Abstract>
+      </Article>
+   </MedlineCitation>
+   <MeSH>
+{codes}
+   </MeSH>
+{images}
+</eCitation>
+"""
+
+OPENI_REPORTS = {
+    "CXR1": (["CXR1_1_IM-0001-3001", "CXR1_1_IM-0001-4001"], ["normal"], ("Lungs of CXR1 are clear.", "Normal.")),
+    "CXR2": (["CXR2_IM-0652-1001"], ["Cardiomegaly/mild", "Opacity/lung/base/left", "Opacity/lung/base/right"],
+             ("The heart of CXR2 is large.", "")),
+    "CXR3": (["CXR3_IM-1384-1001"], ["No Indexing"], ("", "No change in CXR3.")),
+    "CXR4": ([], ["normal"], ("Clear.", "Normal.")),
+}  # fmt: skip
+"""uId: its images, what people coded, findings and impression."""
+
+
+def openi_xml(uid):
+    images, major, (findings, impression) = OPENI_REPORTS[uid]
+    codes = [f"      <major>{code}</major>" for code in major] + ["      <automatic>cough</automatic>"]
+    shown = [f'   <parentImage id="{image}"><caption>PA and\n lateral</caption></parentImage>' for image in images]
+    return OPENI.format(
+        uid=uid, comparison="", findings=findings, impression=impression, codes="\n".join(codes),
+        images="\n".join(shown),
+    )  # fmt: skip
+
+
+def openi(root, *, kind="png", reports="ecgen-radiology"):
+    """Reports unpacked in a folder, or in a .tgz of that name; images as PNG or DICOM."""
+    if reports.endswith(".tgz"):
+        root.mkdir(parents=True, exist_ok=True)
+        with tarfile.open(root / reports, "w:gz") as archive:
+            folder = tarfile.TarInfo("ecgen-radiology")
+            folder.type = tarfile.DIRTYPE
+            archive.addfile(folder)
+            for uid in OPENI_REPORTS:
+                content = openi_xml(uid).encode()
+                member = tarfile.TarInfo(f"ecgen-radiology/{uid[3:]}.xml")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+    else:
+        (root / reports).mkdir(parents=True)
+        for uid in OPENI_REPORTS:
+            (root / reports / f"{uid[3:]}.xml").write_text(openi_xml(uid))
+    for seed, name in enumerate(name for images, _, _ in OPENI_REPORTS.values() for name in images):
+        if kind == "png":
+            image(root / "NLMCXR_png" / f"{name}.png", seed)
+        else:
+            number, _, rest = name.removeprefix("CXR").partition("_")
+            plain = f"{number}_{rest.removeprefix(f'{number}_')}.dcm"
+            view = "LL" if name.endswith("4001") else "PA"
+            dicom(root / "NLMCXR_dcm" / number / plain, seed, ViewPosition=view, Modality="CR")
+    return root

@@ -247,3 +247,72 @@ def openi(root, *, kind="png", reports="ecgen-radiology"):
             view = "LL" if name.endswith("4001") else "PA"
             dicom(root / "NLMCXR_dcm" / number / plain, seed, ViewPosition=view, Modality="CR")
     return root
+
+
+# ---- CheXpert ------------------------------------------------------------------------------------------------------
+
+CHEXPERT = {
+    "train/patient00001/study1/view1_frontal": ("Female", "68", "Frontal", "AP", {"Edema": "-1.0", "No_Finding": ""}),
+    "train/patient00001/study2/view1_frontal": ("Female", "68", "Frontal", "PA", {"Pneumonia": "0.0"}),
+    "train/patient00001/study2/view2_lateral": ("Female", "68", "Lateral", "", {"Pneumonia": "0.0"}),
+    "train/patient00002/study1/view1_frontal": ("Unknown", "0", "Frontal", "", {"No_Finding": "1.0"}),
+    "valid/patient64541/study1/view1_frontal": ("Male", "73", "Frontal", "AP", {"Cardiomegaly": "1.0"}),
+    "test/patient64741/study1/view1_frontal": ("", "", "", "", {"Atelectasis": "1.0"}),
+    "test/patient64741/study1/view2_lateral": ("", "", "", "", {"Atelectasis": "1.0"}),
+}
+"""image: Sex, Age, Frontal/Lateral, AP/PA, labels."""
+
+CHEXPERT_COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *observations.NAMES)
+
+PLUS_COLUMNS = (
+    "path_to_image", "path_to_dcm", "frontal_lateral", "ap_pa", "deid_patient_id", "patient_report_date_order",
+    "report", "section_narrative", "section_clinical_history", "section_history", "section_comparison", "section_technique",
+    "section_procedure_comments", "section_findings", "section_impression", "section_end_of_impression",
+    "section_summary", "section_accession_number", "age", "sex", "race", "ethnicity", "interpreter_needed",
+    "insurance_type", "recent_bmi", "deceased", "split",
+)  # fmt: skip
+
+
+def chexpert(root, *, name="CheXpert-v1.0-small", packed=False, test="test_labels.csv"):
+    """Images and tables; `name` is what stands before each Path in train.csv and valid.csv."""
+    for seed, place in enumerate(CHEXPERT):
+        image(root / f"{place}.jpg", seed)
+    ending = ".csv.gz" if packed else ".csv"
+    for split in ("train", "valid"):
+        rows = [[f"{name}/{place}.jpg", *said, *labelled(**labels)]
+                for place, (*said, labels) in CHEXPERT.items() if place.startswith(split)]  # fmt: skip
+        table(root / f"{split}{ending}", CHEXPERT_COLUMNS, rows)
+    tests = {place: labels for place, (*_, labels) in CHEXPERT.items() if place.startswith("test")}
+    if test == "groundtruth.csv":
+        studies = {place.rpartition("/")[0]: labels for place, labels in tests.items()}
+        rows = [[f"CheXpert-v1.0/{study}", *labelled(**labels)] for study, labels in studies.items()]
+        table(root / test, ["Study", *observations.NAMES], rows)
+    else:
+        rows = [[f"{place}.jpg", *labelled(**labels)] for place, labels in tests.items()]
+        table(root / test, ["Path", *observations.NAMES], rows)
+    return root
+
+
+def chexpert_plus(root, *, images=None):
+    """The table of reports; with images in the folder of that name, where it is told."""
+    rows = []
+    for seed, (place, (sex, age, side, position, _)) in enumerate(CHEXPERT.items()):
+        if place.startswith("test"):
+            continue
+        study = place.rpartition("/")[0]
+        cells = dict.fromkeys(PLUS_COLUMNS, "") | {
+            "path_to_image": f"{place}.jpg", "frontal_lateral": side, "ap_pa": position, "sex": sex, "age": f"{age}.0",
+            "deid_patient_id": place.split("/")[1], "patient_report_date_order": str(9 - seed), "race": "White",
+            "ethnicity": "Non-Hispanic/Non-Latino", "split": place.split("/")[0],
+            "report": f"NARRATIVE:\nall of {study}\nACCESSION NUMBER: 123", "section_clinical_history": "Cough.",
+            "section_impression": f"1. No change,\n\n2. in {study}.", "section_accession_number": "123",
+            "section_end_of_impression": "2-ABNORMAL",
+        }  # fmt: skip
+        if study.endswith("patient00002/study1"):
+            cells["section_clinical_history"] = cells["section_impression"] = ""
+        rows.append([cells[column] for column in PLUS_COLUMNS])
+        if images:
+            ending = ".dcm" if "DICOM" in images else ".png"
+            (dicom if ending == ".dcm" else image)(root / images / f"{place}{ending}", seed)
+    table(root / "df_chexpert_plus_240401.csv", PLUS_COLUMNS, rows)
+    return root

@@ -55,13 +55,13 @@ def read(path: Path, wanted: Sequence[str], *, optional: Sequence[str] = (), key
         WrongUse: where a wanted column is missing.
         CannotDo: where the file cannot be read, or ends before it should.
     """
-    header = _header(path)
-    if missing := [name for name in wanted if name not in header]:
+    there = header(path)
+    if missing := [name for name in wanted if name not in there]:
         raise WrongUse(
             f"{path} has no column {', '.join(missing)}: it is another table, or was changed; it has "
-            f"{', '.join(header) or 'none'}. Put the file in its place as it was published"
+            f"{', '.join(there) or 'none'}. Put the file in its place as it was published"
         )
-    names = [*wanted, *(name for name in optional if name in header)]
+    names = [*wanted, *(name for name in optional if name in there)]
     torn: list[int] = []
 
     def skip(row: Any) -> str:
@@ -84,9 +84,9 @@ def read(path: Path, wanted: Sequence[str], *, optional: Sequence[str] = (), key
     except (OSError, EOFError, ValueError) as error:  # pyarrow's errors are ValueErrors
         raise CannotDo(_unread(path, error)) from None
     for name in optional:
-        if name not in header:
+        if name not in there:
             rows = rows.append_column(name, pa.nulls(len(rows), pa.string()))
-    return _with_keys(rows.combine_chunks(), torn, keys)
+    return _with_keys(rows.select([*wanted, *optional]).combine_chunks(), torn, keys)
 
 
 def groups(rows: pa.Table, by: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
@@ -108,7 +108,12 @@ def check_unique(path: Path, rows: pa.Table, key: str) -> None:
         )
 
 
-def _header(path: Path) -> list[str]:
+def header(path: Path) -> list[str]:
+    """The names of a table's columns, none where it is empty.
+
+    Raises:
+        CannotDo: where the file cannot be read.
+    """
     try:
         with open(path, "rb") as file:
             packed = file.read(2) == _GZIP

@@ -266,7 +266,8 @@ CHEXPERT_COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *observati
 
 PLUS_COLUMNS = (
     "path_to_image", "path_to_dcm", "frontal_lateral", "ap_pa", "deid_patient_id", "patient_report_date_order",
-    "report", "section_narrative", "section_clinical_history", "section_history", "section_comparison", "section_technique",
+    "report", "section_narrative", "section_clinical_history", "section_history", "section_comparison",
+    "section_technique",
     "section_procedure_comments", "section_findings", "section_impression", "section_end_of_impression",
     "section_summary", "section_accession_number", "age", "sex", "race", "ethnicity", "interpreter_needed",
     "insurance_type", "recent_bmi", "deceased", "split",
@@ -315,4 +316,104 @@ def chexpert_plus(root, *, images=None):
             ending = ".dcm" if "DICOM" in images else ".png"
             (dicom if ending == ".dcm" else image)(root / images / f"{place}{ending}", seed)
     table(root / "df_chexpert_plus_240401.csv", PLUS_COLUMNS, rows)
+    return root
+
+
+# ---- PadChest ------------------------------------------------------------------------------------------------------
+
+PADCHEST_TABLE = "PADCHEST_chest_x_ray_images_labels_160K_01.02.19.csv"
+
+PADCHEST_COLUMNS = (
+    "", "ImageID", "ImageDir", "StudyDate_DICOM", "StudyID", "PatientID", "PatientBirth", "PatientSex_DICOM",
+    "ViewPosition_DICOM", "Projection", "MethodProjection", "Pediatric", "Modality_DICOM", "Manufacturer_DICOM",
+    "PhotometricInterpretation_DICOM", "PixelRepresentation_DICOM", "PixelAspectRatio_DICOM", "SpatialResolution_DICOM",
+    "BitsStored_DICOM", "WindowCenter_DICOM", "WindowWidth_DICOM", "Rows_DICOM", "Columns_DICOM",
+    "XRayTubeCurrent_DICOM", "Exposure_DICOM", "ExposureInuAs_DICOM", "ExposureTime", "RelativeXRayExposure_DICOM",
+    "ReportID", "Report", "MethodLabel", "Labels", "Localizations", "LabelsLocalizationsBySentence", "labelCUIS",
+    "LocalizationsCUIS",
+)  # fmt: skip
+
+PADCHEST = {
+    "100_a.png": ("0", "20140915", "S3", "P1", "1930.0", "F", "PA", "['pleural effusion', ' unchanged']"),
+    "100_b.png": ("0", "20140915", "S3", "P1", "1930.0", "F", "L", "['pleural effusion', ' unchanged']"),
+    "200_a.png": ("1", "20120101", "S9", "P1", "1930.0", "F", "AP_horizontal", "['normal']"),
+    "300_a.png": ("54", "20130101", "S1", "P1", "1930.0", "F", "PA", "[]"),
+    "400_a.png": ("54", "20130101", "S2", "P2", "", "None", "COSTAL", ""),
+}
+"""ImageID: ImageDir, date, study, patient, birth, sex, Projection, Labels. P1's studies are S9, S1, S3 by date."""
+
+
+def padchest(root, *, packed=False, flat=None, replaced=()):
+    """Images of 16 bits in a folder for each ImageDir, or 8-bit ones in one; `replaced`: {image: {column: cell}}."""
+    rows = []
+    for seed, (name, (folder, date, study, patient, birth, sex, view, labels)) in enumerate(PADCHEST.items()):
+        if flat is None:
+            image16(root / folder / name, seed)
+        else:
+            image(root / flat / name, seed)
+        cells = dict.fromkeys(PADCHEST_COLUMNS, "") | {
+            "": str(seed), "ImageID": name, "ImageDir": folder, "StudyDate_DICOM": date, "StudyID": study,
+            "PatientID": patient, "PatientBirth": birth, "PatientSex_DICOM": sex, "Projection": view,
+            "MethodProjection": "Manual review of DICOM fields", "Pediatric": "No", "Modality_DICOM": "CR",
+            "Manufacturer_DICOM": "ImagingDynamicsCompanyLtd", "ReportID": f"4{seed}", "Labels": labels,
+            "Report": f"sin hallazg patolog en {study} ." if study != "S2" else "", "MethodLabel": "Physician",
+            "Localizations": "['loc basal']", "LabelsLocalizationsBySentence": "[['normal']]",
+        }  # fmt: skip
+        cells |= dict(replaced).get(name, {})
+        rows.append([cells[column] for column in PADCHEST_COLUMNS])
+    table(root / (PADCHEST_TABLE + (".gz" if packed else "")), PADCHEST_COLUMNS, rows)
+    return root
+
+
+# ---- ROCO ----------------------------------------------------------------------------------------------------------
+
+ROCO = {
+    "train": {"ROCO_00002": "Axial CT of the pelvis (arrow).", "ROCO_00003": "Findings: a nodule. Impression: mass."},
+    "validation": {"ROCO_00020": "Chest radiograph with effusion."},
+    "test": {"ROCO_00001": "Ultrasound of the gallbladder."},
+}
+
+
+def roco(root, *, base="data", by_links=True):
+    """ROCO's files, images called as its script calls them or by their IDs; a figure of no radiology in train."""
+    seed = 0
+    for split, captions in ROCO.items():
+        for kind in ("radiology", "non-radiology"):
+            folder = root / base / split / kind
+            (folder / "images").mkdir(parents=True)
+            other = {"ROCO_81826": "A chart."} if split == "train" else {}
+            some = captions if kind == "radiology" else other
+            lines = {name: f"PMC{7000 + seed + number}" for number, name in enumerate(some)}
+            (folder / "captions.txt").write_text("".join(f"{name}\t {text}\n" for name, text in some.items()))
+            (folder / "keywords.txt").write_text("".join(f"{name}\t\tarrow\tpelvis\n" for name in some))
+            (folder / "cuis.txt").write_text("".join(f"{name}\t\tC0000726\n" for name in some))
+            (folder / "dlinks.txt").write_text("".join(
+                f"{name}\twget -r ftp://somewhere/cb/dd/{article}.tar.gz -P /path/to/Dir\tg-{article}.01.jpg\n"
+                for name, article in lines.items()
+            ))  # fmt: skip
+            for name, article in lines.items():
+                image(folder / "images" / f"{f'{article}_g-{article}.01' if by_links else name}.jpg", seed)
+                seed += 1
+    return root
+
+
+ROCO_2 = {
+    "train": {"ROCOv2_2023_train_000001": ("Head CT, with, commas.", "C0040405;C0018670"),
+              "ROCOv2_2023_train_000002": ('Says "no effusion".', "")},
+    "valid": {"ROCOv2_2023_valid_000001": ("Chest film.", "C1306645")},
+    "test": {"ROCOv2_2023_test_000001": ("Ultrasound.", "C0041618")},
+}  # fmt: skip
+
+
+def roco2(root, *, images="{split}"):
+    for number, (split, captions) in enumerate(ROCO_2.items()):
+        rows = [[name, text] for name, (text, _) in captions.items()]
+        table(root / f"{split}_captions.csv", ["ID", "Caption"], rows)
+        for kind in ("concepts", "concepts_manual"):
+            table(
+                root / f"{split}_{kind}.csv", ["ID", "CUIs"], [[name, codes] for name, (_, codes) in captions.items()]
+            )
+        for seed, name in enumerate(captions):
+            image(root / images.format(split=split) / f"{name}.jpg", 10 * number + seed)
+    table(root / "cui_mapping.csv", ["CUI", "Canonical name"], [["C0040405", "X-Ray Computed Tomography"]])
     return root

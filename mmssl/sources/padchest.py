@@ -181,8 +181,9 @@ class Source:
 
     def _place(self, row: dict[str, Any]) -> Path:
         """Where an image lies; where it is expected, if it is nowhere."""
-        own = self.root / (row["ImageDir"] or "") / row["ImageID"]
-        others = (self.root / folder / row["ImageID"] for folder in FLAT)
+        folder = row["ImageDir"] or ""
+        own = self.root / folder / row["ImageID"]
+        others = (self.root / place / row["ImageID"] for place in (f"{folder}/{folder}", *FLAT))
         return next((path for path in (own, *others) if folders.is_file(path)), own)
 
     def _unlisted(self, rows: pa.Table) -> Iterator[Study]:

@@ -209,3 +209,18 @@ def test_the_fingerprint_is_of_tables_reports_and_patients(tmp_path):
     assert Source(root).fingerprint() == second != first
     (root / "mimic-cxr-2.0.0-chexpert.csv.gz").unlink()
     assert Source(root).fingerprint() != second
+
+
+def test_the_radiologists_labels_of_the_test_set_join_by_study(tmp_path):
+    labels = replicas.table(
+        tmp_path / "mimic-cxr-2.1.0-test-set-labeled.csv",
+        ["study_id", "Airspace Opacity", "Edema"],
+        [["50000005", "1.0", "-1.0"], ["50000006", "", "0.0"]],
+    )
+    rows = by_image(made(replicas.mimic_jpg(tmp_path / "in"), tmp_path / "out", labels=labels))
+    told = [
+        (rows[name]["label_Airspace Opacity"], rows[name]["label_Edema"])
+        for name in ("aaaa0006", "aaaa0007", "aaaa0001")
+    ]
+    assert told == [(1, -1), (None, 0), (None, None)]
+    assert rows["aaaa0001"]["label_Atelectasis"] == 1

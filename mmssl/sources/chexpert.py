@@ -259,7 +259,7 @@ def _with_place(rows: pa.Table, path: str) -> tuple[pa.Table, list[str]]:
     unread = [text for text, is_known in zip(rows[path].to_pylist(), known.to_pylist(), strict=True) if not is_known]
     for number, name in enumerate(("split", "patient", "study", "view")):
         rows = rows.append_column(name, parts.field(number))
-    return rows.filter(known), unread
+    return rows.filter(known) if unread else rows, unread
 
 
 def _merged(labels: pa.Table | None, plus: pa.Table | None) -> Iterator[tuple[str, list[Row], list[Row]]]:

@@ -92,7 +92,7 @@ MIMIC_STUDIES = {
 
 MIMIC_IMAGES = {
     "aaaa0001": ("50000001", "PA", "postero-anterior"),
-    "aaaa0002": ("50000001", "LATERAL", "lateral"),
+    "aaaa0002": ("50000001", "LL", "lateral"),
     "aaaa0003": ("50000002", "", "antero-posterior"),
     "aaaa0004": ("50000003", "", ""),
     "aaaa0005": ("50000004", "AP", "antero-posterior"),

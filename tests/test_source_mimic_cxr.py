@@ -49,7 +49,7 @@ def check_common(rows):
 def test_jpg(tmp_path, packed, reports):
     rows = by_image(made(replicas.mimic_jpg(tmp_path / "in", packed=packed, reports=reports), tmp_path / "out"))
     check_common(rows)
-    assert [rows[name]["view"] for name in MIMIC_IMAGES] == ["PA", "LATERAL", "AP", "unknown", "AP", "PA", "PA"]
+    assert [rows[name]["view"] for name in MIMIC_IMAGES] == ["PA", "LL", "AP", "unknown", "AP", "PA", "PA"]
     assert {row["modality"] for row in rows.values()} == {"XR"}
     assert {row["PatientOrientationCodeSequence_CodeMeaning"] for row in rows.values()} == {"Erect"}
     assert set(reasons(tmp_path / "out").values()) == {None}
@@ -100,6 +100,9 @@ def test_rows_without_an_image_and_images_without_a_row_are_accounted_for(tmp_pa
     for name in extra.values():
         replicas.image(root / name, next(replicas.numbers))
     (root / mimic_place("50000001") / "index.html").write_text("made by wget")
+    told = {picture.source_id: picture for study in Source(root).studies() for picture in study.pictures}
+    assert told[NAMES["aaaa0003"]].reason == "missing"  # known before anything is decoded
+    assert told[NAMES["aaaa0003"]].path == root / NAMES["aaaa0003"]
     rows = made(root, tmp_path / "out")
     why = reasons(tmp_path / "out")
     assert {name: reason for name, reason in why.items() if reason} == {

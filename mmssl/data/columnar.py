@@ -86,7 +86,11 @@ def read(path: Path, wanted: Sequence[str], *, optional: Sequence[str] = (), key
     for name in optional:
         if name not in there:
             rows = rows.append_column(name, pa.nulls(len(rows), pa.string()))
-    return _with_keys(rows.select([*wanted, *optional]).combine_chunks(), torn, keys)
+    whole: dict[str, Any] = {}
+    for name in (*wanted, *optional):
+        whole[name] = rows[name].combine_chunks()
+        rows = rows.drop_columns([name])  # column by column, so that not all of them are there twice
+    return _with_keys(pa.table(whole), torn, keys)
 
 
 def groups(rows: pa.Table, by: Sequence[str]) -> Iterator[list[dict[str, Any]]]:

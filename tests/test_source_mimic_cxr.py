@@ -3,6 +3,7 @@
 import datetime
 import pickle
 import shutil
+import zipfile
 
 import pytest
 
@@ -176,6 +177,11 @@ def test_all_that_is_missing_is_told_at_once(tmp_path):
     told = ["source.official_splits=false", f"source.reports={tmp_path / 'elsewhere.zip'}"]
     rows = by_image(made(root, tmp_path / "out", overrides=told))
     assert rows["aaaa0001"]["report"] == mimic_text("50000001")
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("p10/p10000001/s50000001.txt", "packed anew")
+    told[1] = f"source.reports={tmp_path / 'other.zip'}"
+    with pytest.raises(WrongUse, match="has no folder 'files', in which the reports are"):
+        prepare(root, tmp_path / "third", overrides=told)
     alone = made(root, tmp_path / "alone", overrides=["source.official_splits=false", "source.with_reports=false"])
     assert {row["text"] for row in alone.values()} == {None}
     with pytest.raises(WrongUse, match=r"it has neither mimic-cxr-2\.0\.0-metadata\.csv\.gz"):

@@ -1,6 +1,7 @@
 """Open-i's chest X-rays: reports from XML, their images in two forms, codes, and all that is missing."""
 
 import pickle
+import tarfile
 
 import pytest
 
@@ -98,6 +99,13 @@ def test_mistakes_are_told_with_what_to_do(tmp_path):
     (root / "NLMCXR_png").rename(tmp_path / "elsewhere")
     with pytest.raises(WrongUse, match=r"has no images: unpack NLMCXR_png\.tgz"):
         prepare(root, tmp_path / "out")
+    with pytest.raises(WrongUse, match=r"source\.reports=.*: no report of Open-i is there"):
+        prepare(root, tmp_path / "out", layout="openi", overrides=[f"source.reports={tmp_path / 'elsewhere'}"])
+    with tarfile.open(tmp_path / "images.tgz", "w:gz") as archive:
+        archive.add(tmp_path / "elsewhere", "NLMCXR_png")
+    replicas.image(root / "x.png", 1)
+    with pytest.raises(WrongUse, match=r"has no \.xml in it: it is not NLMCXR_reports\.tgz"):
+        prepare(root, tmp_path / "out", layout="openi", overrides=[f"source.reports={tmp_path / 'images.tgz'}"])
     packed = replicas.openi(tmp_path / "packed", reports="NLMCXR_reports.tgz") / "NLMCXR_reports.tgz"
     packed.write_bytes(packed.read_bytes()[:-300])
     with pytest.raises(CannotDo, match="was its download interrupted"):

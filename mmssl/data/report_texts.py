@@ -6,20 +6,26 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from mmssl.errors import CannotDo
+from mmssl.errors import CannotDo, WrongUse
 
 Text = Callable[[str], str | None]
 """The text of a file by its path below the folder or in the zip, None where there is no such file."""
 
 
 @contextlib.contextmanager
-def opened(place: Path) -> Iterator[Text]:
+def opened(place: Path, *, below: str) -> Iterator[Text]:
     """A way to read the files of a folder or a .zip; bytes that are not UTF-8 are read as U+FFFD.
 
+    Args:
+        place: of the folder or zip.
+        below: the folder in it that all files are in.
+
     Raises:
+        WrongUse: where there is no such folder.
         CannotDo: where the zip cannot be read.
     """
     if place.is_dir():
+        _check_below(place, below, is_there=(place / below).is_dir())
         yield lambda name: _from_folder(place / name)
         return
     try:
@@ -30,7 +36,15 @@ def opened(place: Path) -> Iterator[Text]:
             "checksum"
         ) from None
     with archive:
+        _check_below(place, below, is_there=any(name.startswith(f"{below}/") for name in archive.NameToInfo))
         yield lambda name: _from_zip(archive, name)
+
+
+def _check_below(place: Path, below: str, *, is_there: bool) -> None:
+    if not is_there:
+        raise WrongUse(
+            f"{place} has no folder {below!r}, in which the reports are; is it another file, or packed anew?"
+        )
 
 
 def _from_folder(path: Path) -> str | None:

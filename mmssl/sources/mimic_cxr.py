@@ -174,7 +174,7 @@ class Source:
         if place is None:
             yield lambda name: None
         else:
-            with report_texts.opened(place) as text:
+            with report_texts.opened(place, below="files") as text:
                 yield text
 
     def _rows(self) -> tuple[pa.Table, list[str]]:

@@ -126,9 +126,12 @@ class Source:
         Raises:
             WrongUse: where reports or images are missing.
         """
-        if self.reports and not self.reports.exists():
-            raise WrongUse(f"source.reports={self.reports}: no such file or folder; it is NLMCXR_reports.tgz")
-        place = self.reports or _reports(self.path)
+        place = _named_reports(self.reports) if self.reports else _reports(self.path)
+        if place is None and self.reports:
+            raise WrongUse(
+                f"source.reports={self.reports}: no report of Open-i is there; it is NLMCXR_reports.tgz, or the folder "
+                "of .xml files from it"
+            )
         if place is None and _holds_reports_alone(self.path):
             raise WrongUse(
                 f"{self.path} has the reports alone; name the folder that has the images too, say {_above(self.path)}"
@@ -246,6 +249,14 @@ def _reports(path: Path) -> Path | None:
     return next((file for file in archives if _is_report(_first_of(file))), None)
 
 
+def _named_reports(path: Path) -> Path | None:
+    """The folder or .tgz with reports that a user named."""
+    if path.is_file():  # one that is broken is told when it is read
+        return path
+    folder = next((one for one in (path, path / "ecgen-radiology") if _is_report_folder(one)), None)
+    return folder or _reports(path)
+
+
 def _holds_reports_alone(path: Path) -> bool:
     """Whether a folder is one that unpacking the reports made, not the one that has the images too."""
     return path.name in UNPACKED and (_is_report_folder(path) or _is_report_folder(path / "ecgen-radiology"))
@@ -294,15 +305,20 @@ def _read_reports(place: Path) -> Iterator[tuple[str, bytes]]:
     """(name, content) of each report.
 
     Raises:
-        CannotDo: where the archive is broken.
+        WrongUse: where an archive has no reports.
+        CannotDo: where it is broken.
     """
     if place.is_dir():
         yield from ((folders.below(place, path), path.read_bytes()) for path in _xml_files(place))
         return
+    found = False
     try:
         with tarfile.open(place, "r|gz") as members:
             for member in members:
                 if member.isfile() and member.name.endswith(".xml") and (held := members.extractfile(member)):
+                    found = True
                     yield folders.written(member.name), held.read()
     except (OSError, EOFError, tarfile.TarError) as error:
         raise CannotDo(f"{place} cannot be read ({error}): was its download interrupted? Fetch it again") from None
+    if not found:
+        raise WrongUse(f"{place} has no .xml in it: it is not NLMCXR_reports.tgz")

@@ -70,11 +70,13 @@ def test_what_is_missing_left_over_or_not_understood_is_accounted_for(tmp_path):
     root = replicas.padchest(tmp_path / "in", replaced=replaced)
     (root / "0/100_b.png").unlink()
     replicas.image16(root / "1/999_z.png", 77)
+    replicas.image16(root / "images/200_a.png", 2)
     file = root / replicas.PADCHEST_TABLE
     file.write_text(file.read_text() + "7,a.png,0\n" + ",".join(["8", "", "0", *[""] * 33]) + "\n")
     made(root, tmp_path / "out")
     assert {name: why for name, why in reasons(tmp_path / "out").items() if why} == {
         "0/100_b.png": "missing",
+        "images/200_a.png": "duplicate",
         f"{file.name} row 6": "bad_row",
         f"{file.name} row 7": "bad_row",
     }

@@ -69,20 +69,23 @@ def test_what_is_missing_or_left_over_is_accounted_for(tmp_path):
     (folder / "images/ROCO_00003.jpg").unlink()
     replicas.image(folder / "images/PMC1_other.jpg", next(replicas.numbers))
     with open(folder / "captions.txt", "a") as file:
-        file.write("no tab in this line\n")
+        file.write("no tab in this line\nROCO_00002\tanother caption\n")
     made(root, tmp_path / "out", layout="roco")
     assert {name: why for name, why in reasons(tmp_path / "out").items() if why} == {
         "ROCO_00003": "missing",
         "train/radiology/captions.txt row 3": "bad_row",
+        "ROCO_00002#2": "duplicate_id",
     }
     left = rows_of(tmp_path / "out")["data/train/radiology/images/PMC1_other.jpg"]
     assert (left["flags"], left["split"]) == (["not_in_metadata", "text_missing"], "train")
     two = replicas.roco2(tmp_path / "two")
     (two / "valid/ROCOv2_2023_valid_000001.jpg").unlink()
+    replicas.image(two / "train/ROCOv2_2023_train_000001.png", 0)
     (two / "test_captions.csv").write_text((two / "test_captions.csv").read_text() + "a,b,c\n")
     made(two, tmp_path / "other")
     assert {name: why for name, why in reasons(tmp_path / "other").items() if why} == {
         "ROCOv2_2023_valid_000001": "missing",
+        "train/ROCOv2_2023_train_000001.png": "duplicate",
         "test_captions.csv row 2": "bad_row",
     }
 

@@ -187,16 +187,20 @@ class Source:
         return next((path for path in (own, *others) if folders.is_file(path)), own)
 
     def _unlisted(self, rows: pa.Table) -> Iterator[Study]:
-        """Images that no row names, looked up many at a time."""
+        """Images that no row names, and those that lie in two places, looked up many at a time."""
         known = pc.SetLookupOptions(value_set=rows["ImageID"].combine_chunks())
         images = (path for path in folders.walk(self.root, hidden=False) if path.suffix.lower() in SUFFIXES)
         while batch := list(itertools.islice(images, BATCH)):
             names = pa.array([folders.written(path.name) for path in batch])
-            listed = pc.call_function("is_in", [names], known).to_pylist()
-            for path in (path for path, is_listed in zip(batch, listed, strict=True) if not is_listed):
+            places = pc.call_function("index_in", [names], known)
+            listed = rows.select(["ImageDir", "ImageID"]).take(places).to_pylist()
+            for path, row in zip(batch, listed, strict=True):
                 name = folders.below(self.root, path)
-                picture = Picture(name, path, columns={"flags": ["not_in_metadata"]})
-                yield Study(name, None, (picture,), columns={"modality": "XR", "body_part": "CHEST"})
+                if row["ImageID"] is None:
+                    picture = Picture(name, path, columns={"flags": ["not_in_metadata"]})
+                    yield Study(name, None, (picture,), columns={"modality": "XR", "body_part": "CHEST"})
+                elif self._place(row) != path:
+                    yield Study(name, None, (Picture(name, path, reason="duplicate"),))
 
 
 # ---- cells ---------------------------------------------------------------------------------------------------------

@@ -95,17 +95,22 @@ class Source:
         """Split by split, in the order of the captions; then images without one."""
         names: dict[str, int] = {}
         for part in self._check():
-            there = {path.stem: path for folder in reversed(part.images) for path in _images(folder)}
+            there: dict[str, list[Path]] = {}
+            for path in (path for folder in part.images for path in _images(folder)):
+                there.setdefault(path.stem, []).append(path)
             left = dict(there)
             told = _rows_one(part.captions) if part.captions.suffix == ".txt" else _rows_two(part.captions)
             for row in told:
                 stem = next((stem for stem in (row["id"], row.get("file")) if stem in there), None)
-                left.pop(stem or "", None)
-                yield self._study(row, there.get(stem or ""), part, names)
-            for path in left.values():
+                if stem and stem not in left:  # its caption is there already
+                    row["columns"]["flags"] = ["duplicate_id"]
+                    left[stem] = there[stem][:1]
+                yield self._study(row, left.pop(stem or "", []), part, names)
+            for path, *others in left.values():
                 name = table_rows.unique(folders.below(self.path, path), names)
                 columns = {"flags": ["not_in_metadata"], "split": part.split}
-                yield Study(name, None, (Picture(name, path, columns=columns),))
+                pictures = (Picture(name, path, columns=columns), *self._again(others, names))
+                yield Study(name, None, pictures)
 
     def decode(self, picture: Picture) -> "list[tuple[Image.Image, dict[str, Any]]]":
         """The picture of a file.
@@ -117,7 +122,7 @@ class Source:
             raise Unreadable("missing")
         return table_rows.opened(picture, picture.path)
 
-    def _study(self, row: dict[str, Any], path: Path | None, part: _Part, names: dict[str, int]) -> Study:
+    def _study(self, row: dict[str, Any], forms: list[Path], part: _Part, names: dict[str, int]) -> Study:
         if row["id"] is None:
             name = table_rows.unique(row["name"], names)
             return Study(name, None, (Picture(name, None, columns={"split": part.split}, reason="bad_row"),))
@@ -125,13 +130,17 @@ class Source:
         expected = part.images[0] / f"{row.get('file') or row['id']}.jpg" if part.images else None
         picture = Picture(
             name,
-            path or expected,
+            forms[0] if forms else expected,
             columns={"split": part.split, **row["columns"]},
-            reason=None if path else "missing",
+            reason=None if forms else "missing",
         )
-        return Study(
-            name, None, (picture,), report=row["caption"], text=row["caption"], keys={"StudyInstanceUID": name}
-        )
+        pictures = (picture, *self._again(forms[1:], names))
+        return Study(name, None, pictures, report=row["caption"], text=row["caption"], keys={"StudyInstanceUID": name})
+
+    def _again(self, paths: list[Path], names: dict[str, int]) -> list[Picture]:
+        """Other files of an image that is there already."""
+        named = [(table_rows.unique(folders.below(self.path, path), names), path) for path in paths]
+        return [Picture(name, path, reason="duplicate") for name, path in named]
 
     def _check(self) -> list[_Part]:
         """The parts, in order.

@@ -341,7 +341,7 @@ def test_a_source_of_no_known_kind(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.docx").write_text("x")
     with pytest.raises(
-        WrongUse, match=r"is of no kind that is recognised; name its kind with --layout, one of dicom_tree"
+        WrongUse, match=r"is of no kind that is recognised; name its kind with --layout, one of chexpert, dicom_tree"
     ):
         prepare(tmp_path / "in", tmp_path / "out")
     with pytest.raises(WrongUse, match="no such part in sources: 'tabel', did you mean 'table'"):

@@ -2,10 +2,10 @@
 
     MMSSL_DATA=DATA python -m benchmarks.reports
 
-DATA/openi_reports.tgz holds Open-i reports whose `MeSH/major` codes people gave after reading them. A hash of a report's
-name puts it into the half that the rules were developed on, or into the half that was only measured. Coders mark what
-they hold to be there, so a finding counts as found where it is present or uncertain; counting only what is present is
-printed too (`present_only`). `--errors` prints every disagreement of the development half, to be read.
+DATA/openi_reports.tgz holds Open-i reports whose `MeSH/major` codes people gave after reading them. A hash of the name
+of a report puts it into the half that the rules were developed on, or into the half that was only measured. Coders mark
+what they hold to be there, so a finding counts as found where it is present or uncertain; counting only what is present
+is printed too (`present_only`). `--errors` prints every disagreement of the development half, to be read.
 """
 
 import argparse

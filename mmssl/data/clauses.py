@@ -1,9 +1,9 @@
 """How far a word reaches: a sentence cut where lists, clauses and asides begin, and the reach of a cue over the cuts.
 
-After ConText (Harkema et al. 2009): a cue before its findings reaches to the end of its clause, a cue after them back to
-its beginning. What a clause is is told here by rules: commas and "and" join the items of a list ("no effusion, edema and
-nodule"), unless a verb ("and the heart is enlarged"), a cue ("and possible edema") or an adjective of what is seen
-(", small effusion") begins something new.
+After ConText (Harkema et al. 2009): a cue before its findings reaches to the end of its clause, a cue after them back
+to its beginning. What a clause is, is told here by rules: commas and "and" join the items of a list ("no effusion,
+edema and nodule"), unless a verb ("and the heart is enlarged"), a cue ("and possible edema") or an adjective of what is
+seen (", small effusion") begins something new.
 """
 
 from __future__ import annotations
@@ -17,11 +17,18 @@ from mmssl.data.tokens import Mark, Tokens
 Join = Literal["start", "stop", "there", "with", "or", "and", "comma", "slash", "colon", "opens"]
 
 _STRENGTH: tuple[Join, ...] = ("stop", "there", "with", "or", "and", "slash", "colon", "comma", "opens")
+_STOPS = (";", "(", ")", "[", "]", ".", "..", "...", "\u2026")
+_COLONS = ("\u2013", "\u2014", "--", ":")
 _MARKS: dict[str, Join] = {
-    **dict.fromkeys((";", "(", ")", "[", "]", ".", "..", "...", "\u2026"), "stop"),
-    **dict.fromkeys(("\u2013", "\u2014", "--", ":"), "colon"),
-    **{",": "comma", "/": "slash"},
+    **dict[str, Join].fromkeys(_STOPS, "stop"),
+    **dict[str, Join].fromkeys(_COLONS, "colon"),
+    ",": "comma",
+    "/": "slash",
 }
+
+
+_KINDS: tuple[Join, ...] = ("stop", "with", "and", "or")
+"""Joins that are lists of a language, too."""
 
 
 class Segment(NamedTuple):
@@ -66,10 +73,12 @@ class Clauses:
         return self._forward(cue, here, assertion) if place == "before" else self._back(cue, here)
 
     def _around(self, here: int) -> tuple[int, int]:
+        """The whole clause of a cue, with its lists and asides."""
+        apart = [one.join in ("stop", "there") or (one.clause and one.join != "with") for one in self.segments]
         first = last = here
-        while first and self.segments[first].join != "stop":
+        while first and not apart[first]:
             first -= 1
-        while last + 1 < len(self.segments) and self.segments[last + 1].join != "stop":
+        while last + 1 < len(self.segments) and not apart[last + 1]:
             last += 1
         return self.segments[first].start, self.segments[last].end
 
@@ -117,7 +126,7 @@ class Clauses:
     def _back(self, cue: Mark, here: int) -> tuple[int, int]:
         """Back to the subject of what is said: over a list that "and" or "or" closes, never past another verb."""
         first = here
-        one = self.tokens.words[cue.start] in ("is", "has", "was", "remains", "appears", "seems")
+        one = any(mark.start == cue.start for mark in self.tokens.of("singular"))
         alone = not self._named(self.segments[here].start, cue.start)
         closed = self.segments[here].join in ("or", "slash") or (self.segments[here].join == "and" and not one)
         while first:
@@ -149,17 +158,17 @@ def _cuts(tokens: Tokens) -> list[tuple[int, int, Join]]:
     whole = [mark for mark in tokens.of("finding", "opposite", "except", "thing", "state", "cue", "ignored", "no_side")]
     inside = {token for mark in whole for token in range(mark.start, mark.end) if mark.end - mark.start > 1}
     cuts: list[tuple[int, int, Join]] = []
-    for kind in ("stop", "with", "and", "or"):
+    there = {mark.start for mark in tokens.of("there")}
+    for kind in _KINDS:
         for mark in tokens.of(kind):
-            join: Join = "there" if tokens.words[mark.start] == "there" else kind  # type: ignore[assignment]
-            cuts.append((mark.start, mark.end, join))
-    cuts += [(mark.start, mark.start, "opens") for mark in tokens.of("opens") if mark.start]
+            cuts.append((mark.start, mark.end, "there" if mark.start in there else kind))
+    for mark in tokens.of("opens"):
+        cuts.append((mark.start, mark.start, "opens"))
     for place, word in enumerate(tokens.words):
-        join = _MARKS.get(word)
-        if word == "-" and tokens.spaced[place]:
-            join = "colon"
-        if join:
-            cuts.append((place, place + 1, join))
+        if word in _MARKS:
+            cuts.append((place, place + 1, _MARKS[word]))
+        elif word == "-" and tokens.spaced[place]:
+            cuts.append((place, place + 1, "colon"))
     kept: list[tuple[int, int, Join]] = []
     for cut in sorted(cuts, key=lambda cut: (cut[0], -cut[1])):
         if cut[0] not in inside and (not kept or cut[0] >= kept[-1][1]):
@@ -172,12 +181,12 @@ def _segment(tokens: Tokens, start: int, end: int, join: Join) -> Segment:
         return [mark for mark in tokens.of(*kinds) if start <= mark.start < end]
 
     said = bool(here("state")) and bool(here("thing"))
-    verbs = [mark for mark in here("verbs") if not mark.start or tokens.words[mark.start - 1] != "to"]
+    infinitives = {mark.end for mark in here("infinitive")}
+    verbs = [mark for mark in here("verbs") if mark.start not in infinitives]
     seen = {mark.start for mark in here("seen")}
     clause = said or any(not seen & set(range(verb.end, min(verb.end + 4, end))) for verb in verbs)
-    content = start
-    while content < end and tokens.words[content] in ("the", "any"):
-        content += 1
+    articles = {mark.start for mark in here("articles")}
+    content = next((token for token in range(start, end) if token not in articles), start)
     return Segment(
         start, end, join,
         verb=said or bool(verbs), clause=clause,

@@ -5,7 +5,8 @@ import re
 HEADINGS: dict[str, tuple[str, ...]] = {
     "findings": (
         "findings?",
-        "findings? ?(?:and|&|/|-) ?(?:impressions?|conclusions?|opinions?|interpretation|assessment|summary|diagnos[ie]s)",
+        "findings? ?(?:and|&|/|-) ?(?:impressions?|conclusions?|opinions?|interpretation)",
+        "findings? ?(?:and|&|/|-) ?(?:assessment|summary|diagnos[ie]s)",
         "(?:impressions?|conclusions?|opinions?|interpretation) ?(?:and|&|/|-) ?findings?",
         "description(?: of findings)?",
         "observations?",
@@ -122,8 +123,21 @@ HEADERS = (
 )
 """Titles of a whole report; they name no section, and a report with these alone counts as one without headings."""
 
-BOTH = re.compile(r"findings?[ \t]*(?:and|&|/|-)|(?:impressions?|conclusions?|opinions?|interpretation)[ \t]*(?:and|&|/|-)[ \t]*findings?", re.IGNORECASE)
+BOTH = re.compile(
+    r"findings?[ \t]*(?:and|&|/|-)[ \t]*\w"
+    r"|(?:impressions?|conclusions?|opinions?|interpretation)[ \t]*(?:and|&|/|-)[ \t]*findings?",
+    re.IGNORECASE,
+)
 """A heading of the section of findings that is one of the impression too."""
+
+SEEN = re.compile(
+    r"(?:there (?:is|are)(?! no (?:prior|previous|comparison|old|earlier|other|relevant))"
+    r"|(?:the )?(?:heart|cardiac|cardiomediastinal|mediastinal|lungs?|bones|pleura)\b[\w ]{0,40}?"
+    r" (?:is|are|appears?|remains?)"
+    r")\b",
+    re.IGNORECASE,
+)
+"""How what is seen begins: under COMPARISON, left empty, where the findings have no heading of their own."""
 
 KIND = r"(?:radiographic|radiologic(?:al)?|imaging|x-?ray|ct|mri?|chest|cxr|final|overall|preliminary)[ \t]+"
 """A word that may stand before a heading at the start of a line: CHEST FINDINGS."""

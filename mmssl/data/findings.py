@@ -47,6 +47,11 @@ class _Mention(NamedTuple):
     said: bool = False
     """Whether it is something said of a thing: "heart" and "enlarged"."""
     opposite: bool = False
+    """Whether its absence is the finding."""
+
+    @property
+    def is_named(self) -> bool:
+        return not (self.said or self.opposite)
 
 
 @functools.lru_cache(maxsize=20_000)  # the same sentences stand in report after report
@@ -54,15 +59,15 @@ def read(sentence: str, language: Language) -> Read:
     """A sentence in a language, by its tables."""
     found = tokens.read(sentence.replace("(s)", "s"), language)
     clauses = Clauses(found)
-    mentions = sorted({*_named(found, language), *_said(found, clauses, language)}, key=lambda one: (one.start, one.end))
+    mentions = [*_named(found, language), *_said(found, clauses, language)]
+    mentions.sort(key=lambda one: (one.start, one.end, one.term.name))
     cues = [(cue, clauses.reach(cue)) for cue in _cues(found, clauses)]
-    asserted = [(one, _assertion(one, cues, found, clauses)) for one in mentions]
-    asserted = [(one, _turned(one) if one.opposite else said) for one, said in asserted if not one.opposite or said == "absent"]
-    asserted = _alternatives(asserted, found, clauses)
+    asserted = _alternatives([(one, _assertion(one, cues, found, clauses)) for one in mentions], found, clauses)
     findings = [
         Finding(name, code, assertion, side(one.start, one.end, found, clauses) if sides else None)
         for one, assertion in asserted
         for name, code, sides in _names(one.term, assertion, language)
+        if not one.opposite or assertion == "present"
     ]
     return Read(
         tuple(_once(findings)),
@@ -99,13 +104,16 @@ def _names(term: Term, assertion: Assertion, language: Language) -> Iterator[tup
 def _named(found: Tokens, language: Language) -> Iterator[_Mention]:
     for mark in found.of("finding"):
         yield _Mention(language.terms[mark.value], mark.start, mark.end, "present")
+    void = {mark.value for mark in found.of("unless")}
     for mark in found.of("opposite"):
+        if mark.value in void:
+            continue
         yield _Mention(language.terms[mark.value], mark.start, mark.end, "present", opposite=True)
 
 
 def _said(found: Tokens, clauses: Clauses, language: Language) -> Iterator[_Mention]:
     """What is said of things: of each thing what is nearest, in its clause."""
-    phrases = [mark for mark in found.of("finding", "except", "ignored")]
+    phrases = [mark for mark in found.of("finding", "except", "ignored", "cue") if mark.end - mark.start > 1]
     for thing in found.of("thing"):
         if any(thing.within(mark) and thing.value == mark.value for mark in phrases if mark.kind == "finding"):
             continue
@@ -131,10 +139,10 @@ def _state(thing: Mark, states: list[Mark], found: Tokens, clauses: Clauses) -> 
     for one in reversed(before):
         if thing.start - one.end <= _NEAR and not any(one.end <= verb < thing.start for verb in verbs):
             return one
-    after = [one for one in states if one.start >= thing.end]
+    after = [one for one in states if one.start >= thing.end and not _of_another(one, thing, found, clauses)]
     for one in after:
         there = clauses.place(one.start)
-        if there == here or _shared(here, there, clauses):
+        if there == here or _shared(here, one, found, clauses) or _goes_on(here, one, found, clauses):
             return one
     for one in reversed([one for one in states if one.end <= thing.start]):
         there = clauses.place(one.start)
@@ -145,12 +153,38 @@ def _state(thing: Mark, states: list[Mark], found: Tokens, clauses: Clauses) -> 
     return None
 
 
-def _shared(here: int, there: int, clauses: Clauses) -> bool:
+def _of_another(state: Mark, thing: Mark, found: Tokens, clauses: Clauses) -> bool:
+    """Whether what is said stands just before another thing: "views of the chest show normal size of the heart"."""
+    here = clauses.place(state.start)
+    if any(mark.start == state.end for mark in found.of("articles")):  # "the heart is normal the lungs are clear"
+        return False
+    others = [one.start for one in found.of("thing") if clauses.place(one.start) == here and one.start >= state.end]
+    return any(start - state.end <= _NEAR for start in others)
+
+
+def _goes_on(here: int, state: Mark, found: Tokens, clauses: Clauses) -> bool:
+    """Whether a later segment goes on with what is said: "the heart is stable and within normal limits"."""
+    segments, there = clauses.segments, clauses.place(state.start)
+    last, lists = segments[there], ("and", "comma", "or")
+    named = any(last.start <= one.start < last.end for one in found.of("finding", "thing", "verbs"))
+    if named or state.start - last.start > 1 or there == here:
+        return False
+    together = all(segments[number].join in lists for number in range(here + 1, there + 1))
+    return together and not any(segments[number].verb for number in range(here, there - 1))
+
+
+def _shared(here: int, state: Mark, found: Tokens, clauses: Clauses) -> bool:
     """Whether what a later segment says is said of this one too: "heart, lungs and mediastinum are normal"."""
-    segments = clauses.segments
+    segments, there = clauses.segments, clauses.place(state.start)
     if any(segments[number].verb for number in range(here, there)):
         return False
-    return all(segments[number].join in ("and", "or", "comma", "slash", "colon") for number in range(here + 1, there + 1))
+    if segments[there].join == "colon" and any(
+        segments[there].start <= one.start < state.start for one in found.of("thing")
+    ):
+        return False  # "Chest: The heart is normal."
+    return all(
+        segments[number].join in ("and", "or", "comma", "slash", "colon") for number in range(here + 1, there + 1)
+    )
 
 
 # ---- assertion -----------------------------------------------------------------------------------------------------
@@ -166,29 +200,30 @@ def _cues(found: Tokens, clauses: Clauses) -> list[Mark]:
     kept = []
     for mark in marks:
         places = both[mark.start, mark.end]
-        if {"before", "after"} <= places and mark.value[1] in ("before", "after"):
-            if _is_before(mark, found, clauses) != (mark.value[1] == "before"):
-                continue
+        if {"before", "after"} <= places and mark.value[1] != _place(mark, found, clauses):
+            continue
         if mark.value[1] == "old" and any(mark.within(one) and mark != one for one in prior if one.end > mark.end):
             continue
         kept.append(mark)
     return kept
 
 
-def _is_before(cue: Mark, found: Tokens, clauses: Clauses) -> bool:
-    """Whether a cue that may stand on either side stands before: "opacity, likely atelectasis", "tube removed"."""
+def _place(cue: Mark, found: Tokens, clauses: Clauses) -> str | None:
+    """On which side a cue stands that may stand on either: "opacity, likely atelectasis", "tube removed".
+
+    On none where it is about something that is no finding: "mass, probably a goiter".
+    """
     segment = clauses.segments[clauses.place(cue.start)]
     named = [one.start for one in found.of("finding", "opposite", "thing")]
     precedes = any(segment.start <= one < cue.start for one in named)
-    if cue.value[0] == "absent" and precedes:
-        return False
     _, end = clauses.reach(cue._replace(value=(cue.value[0], "before")))
-    return any(cue.end <= one < (segment.end if precedes else end) for one in named)
+    follows = any(cue.end <= one < (segment.end if precedes else end) for one in named)
+    if follows and not (cue.value[0] == "absent" and precedes):
+        return "before"
+    return "after" if precedes or cue.end == segment.end else None
 
 
-def _assertion(
-    one: _Mention, cues: list[tuple[Mark, tuple[int, int]]], found: Tokens, clauses: Clauses
-) -> Assertion:
+def _assertion(one: _Mention, cues: list[tuple[Mark, tuple[int, int]]], found: Tokens, clauses: Clauses) -> Assertion:
     """What is said of a mention by its own words and by the cues that reach it."""
     kinds = set()
     for cue, (start, end) in cues:
@@ -204,12 +239,12 @@ def _assertion(
         if kind in kinds:
             return kind
     if "absent" in kinds:
-        return _turned(one) if one.said else "absent"
+        return "absent" if one.is_named else _turned(one)
     if "historical" in kinds:
         return "historical"
     if "uncertain" in kinds and one.assertion != "absent":
         return "uncertain"
-    return one.assertion
+    return "absent" if one.opposite else one.assertion
 
 
 def _near(cue: Mark, one: _Mention, clauses: Clauses) -> bool:
@@ -232,15 +267,14 @@ def _alternatives(
     asserted: list[tuple[_Mention, Assertion]], found: Tokens, clauses: Clauses
 ) -> list[tuple[_Mention, Assertion]]:
     """Where one of two things may be it, each that was present is uncertain: "atelectasis or scarring"."""
-    places = {clauses.place(one.start) for one, assertion in asserted if assertion == "present"}
-    places |= {clauses.place(mark.start) for mark in found.of("alternatives")}
-    either = {
-        number
-        for second, segment in enumerate(clauses.segments)
-        if segment.join == "or" and not segment.clause and {second - 1, second} <= places
-        for number in (second - 1, second)
-    }
+    named = sorted({one.start for one, _ in asserted} | {mark.start for mark in found.of("alternatives")})
+    either: set[int] = set()
+    for number, segment in enumerate(clauses.segments):
+        before = [start for start in named if clauses.place(start) == number - 1][-1:]
+        after = [start for start in named if clauses.place(start) == number][:1]
+        if segment.join == "or" and not segment.clause and before and after:
+            either.update(before + after)
     return [
-        (one, "uncertain" if assertion == "present" and not one.said and clauses.place(one.start) in either else assertion)
+        (one, "uncertain" if assertion == "present" and one.start in either and one.is_named else assertion)
         for one, assertion in asserted
     ]

@@ -15,9 +15,9 @@ from mmssl.data.sections import FINDINGS, SECTIONS, WHY, Headings, How, caption,
 from mmssl.data.sentences import is_placeholder, normalise, sentences
 
 __all__ = [
-    *("FINDINGS", "SECTIONS", "WHY", "Assertion", "Finding", "Headings", "How", "Languages", "Parsed", "Sentence"),
-    *("caption", "is_placeholder", "load", "normalise", "parse", "sections", "sentences", "training_text"),
-]
+    "FINDINGS", "SECTIONS", "WHY", "Assertion", "Finding", "Headings", "How", "Languages", "Parsed", "Sentence",
+    "caption", "is_placeholder", "load", "normalise", "parse", "sections", "sentences", "training_text",
+]  # fmt: skip
 
 Status = Literal["present", "absent", "uncertain"]
 _RANK: tuple[Status, ...] = ("present", "uncertain", "absent")
@@ -98,8 +98,11 @@ def _together(found: Iterable[Sentence]) -> dict[str, Status]:
     for sentence in found:
         for one in sentence.findings if sentence.section in SEEN else ():
             said.setdefault(one.name, set()).add(one.assertion)
-    findings = {name: rank for name, some in said.items() for rank in _RANK if rank in some}
-    findings = {name: next(rank for rank in _RANK if rank in said[name]) for name in findings}
+    findings: dict[str, Status] = {
+        name: next(status for status in _RANK if status in some)
+        for name, some in said.items()
+        if not some.isdisjoint(_RANK)
+    }
     normal = findings.pop(NORMAL, None)
     others = [name for name, status in findings.items() if status != "absent" and name != DEVICES]
     return {NORMAL: "present", **findings} if normal == "present" and not others else findings

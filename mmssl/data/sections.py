@@ -53,6 +53,8 @@ _RULER = re.compile(
     r"^[ \t]*[=_*-]{3,}[ \t]*$|^[ \t]*(?:={2,}|\*{2,})[ \t]*|[ \t]*(?:={2,}|\*{2,})[ \t]*$", re.MULTILINE
 )
 
+_DASHES = re.compile(r"^[ \t]*-{2,}[ \t]*([^\n-][^\n]*?)[ \t]*-{2,}[ \t]*$", re.MULTILINE)
+
 FINDINGS = ("findings", "impression")
 WHY = ("indication", "history")
 """Sections that say why a picture was taken: never part of a text to train on unless asked for."""
@@ -151,6 +153,8 @@ def _parts(report: str, own: Headings = ()) -> tuple[_Part, ...]:
         if name == "signature" and not any(part.text for part in parts):
             line, _, rest = body.partition("\n")  # signed at the top: only that line is the signature
             parts += [_Part("signature", line, False), _Part("preamble", rest.strip(), False)]
+        elif name == "comparison" and english.SEEN.match(body):  # an empty heading, and findings without one
+            parts += [_Part(name, "", True), _Part("findings", body, True)]
         elif body or name not in ("preamble", "signature"):
             parts.append(_Part(name, body, name not in ("preamble", "signature", "addendum"), also))
         place, name, also = end, "preamble" if next_name == "header" else next_name, next_also
@@ -167,6 +171,8 @@ def _plain(report: str, own: Headings) -> str:
         text = _BOLD.sub(lambda bold: f"\n{bold[2]}: " if heading.fullmatch(f"{bold[2]}:") else bold[2], text)
     if "[" in text:
         text = _BRACKETS.sub(lambda found: f"{found[1]}: " if heading.fullmatch(f"{found[1]}:") else found[0], text)
+    if "--" in text:
+        text = _DASHES.sub(r"\1", text)
     return _RULER.sub("", _HASHES.sub(r"\1:", text))
 
 

@@ -84,6 +84,7 @@ def _by_tokens(text: str) -> list[str]:
 
 # ---- words that say nothing ----------------------------------------------------------------------------------------
 
+
 def is_placeholder(text: str | None) -> bool:
     """Whether a text says nothing of the image: empty, without a letter, or a known filler; conservative.
 

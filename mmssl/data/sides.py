@@ -24,11 +24,18 @@ def side(start: int, end: int, tokens: Tokens, clauses: Clauses) -> Side | None:
         return None
     first, last = clauses.place(start), clauses.place(max(end - 1, start))
     named = sorted(mark.start for mark in tokens.of("finding", "opposite") if not start <= mark.start < end)
+    full = {clauses.place(place) for place in named}
+    bare = {number for number in range(len(clauses.segments)) if _is_bare(number, marks, tokens, clauses)}
     own = [mark for mark in marks if first <= clauses.place(mark.start) <= last]
+    ahead = _ahead(marks, first, clauses, full)
+    if ahead and not any(mark.start < end for mark in own):
+        return _of(ahead)
     if own:
-        return _of(_nearest(own, start, end, named) + _beside(marks, first, last, tokens, clauses))
-    beside = _beside(marks, first, last, tokens, clauses)
-    return _of(beside or _after(marks, last, clauses, tokens) or _ahead(marks, first, clauses))
+        if any(clauses.place(mark.start) == last for mark in tokens.of("comparing")):
+            return _of(own)
+        return _of(_nearest(own, start, end, named) + _beside(marks, first, last, clauses, bare))
+    beside = _beside(marks, first, last, clauses, bare)
+    return _of(beside or _after(marks, last, clauses, tokens))
 
 
 def _of(marks: list[Mark]) -> Side | None:
@@ -49,20 +56,24 @@ def _nearest(own: list[Mark], start: int, end: int, named: list[int]) -> list[Ma
     return before or found
 
 
-def _beside(marks: list[Mark], first: int, last: int, tokens: Tokens, clauses: Clauses) -> list[Mark]:
-    """Sides in neighbours that belong to the same list and name nothing."""
+def _is_bare(number: int, marks: list[Mark], tokens: Tokens, clauses: Clauses) -> bool:
+    """Whether a segment names a side and its region and nothing else."""
+    segment = clauses.segments[number]
+    told = {token for mark in (*marks, *tokens.of("regions")) for token in range(mark.start, mark.end)}
+    rest = [tokens.words[token] for token in range(segment.start, segment.end) if token not in told]
+    return bool(_in(marks, number, clauses)) and not any(any(char.isalpha() for char in word) for word in rest)
+
+
+def _beside(marks: list[Mark], first: int, last: int, clauses: Clauses, bare: set[int]) -> list[Mark]:
+    """Sides in neighbours of the same list that name nothing else."""
     segments = clauses.segments
     found = []
     number = first
-    while number and segments[number].join in _LISTED and not segments[number - 1].full and not segments[number].clause:
+    while number and segments[number].join in _LISTED and number - 1 in bare:
         number -= 1
-        if segments[number].verb:
-            break
         found += _in(marks, number, clauses)
     number = last + 1
-    while number < len(segments) and segments[number].join in _LISTED and not segments[number].full:
-        if segments[number].verb:
-            break
+    while number in bare and segments[number].join in _LISTED:
         found += _in(marks, number, clauses)
         number += 1
     return found
@@ -81,10 +92,10 @@ def _after(marks: list[Mark], last: int, clauses: Clauses, tokens: Tokens) -> li
     return []
 
 
-def _ahead(marks: list[Mark], first: int, clauses: Clauses) -> list[Mark]:
+def _ahead(marks: list[Mark], first: int, clauses: Clauses, full: set[int]) -> list[Mark]:
     """Before the clause: "In the left lower lobe, there is a nodule"."""
     segments = clauses.segments
-    if first and segments[first].join in ("comma", "there", "colon") and not segments[first - 1].full:
+    if first and segments[first].join in ("comma", "there", "colon") and first - 1 not in full:
         return [] if segments[first - 1].verb else _in(marks, first - 1, clauses)
     return []
 

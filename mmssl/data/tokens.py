@@ -1,12 +1,13 @@
-"""spaCy's part in reading reports: a sentence as tokens, and the phrases of a language found in it."""
+"""The part of spaCy in reading reports: a sentence as tokens, and the phrases of a language found in it."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from mmssl.data.languages import ASSERTIONS, LISTS, PLACES, Language
+from mmssl.errors import CannotDo
 
 
 class Mark(NamedTuple):
@@ -58,14 +59,13 @@ def read(text: str, language: Language) -> Tokens:
         for kind, value in meanings[key]:
             found.setdefault(kind, []).append(Mark(start, end, kind, value))
     for kinds in COMPETING:
-        for kind, marks in _longest([mark for kind in kinds for mark in found.get(kind, ())]):
-            found[kind] = marks
-    words = tuple(token.lower_ for token in doc)
-    spaced = (True, *(bool(token.whitespace_) for token in doc))[: len(words)]
-    return Tokens(words, spaced, found)
+        found |= _longest([mark for kind in kinds for mark in found.get(kind, ())])
+    table = doc.to_array(["LOWER", "SPACY"]).tolist()  # some times faster than token by token
+    words = tuple(doc.vocab.strings[lower] for lower, _ in table)
+    return Tokens(words, (True, *(bool(space) for _, space in table))[: len(words)], found)
 
 
-def _longest(marks: list[Mark]) -> Iterable[tuple[str, list[Mark]]]:
+def _longest(marks: list[Mark]) -> dict[str, list[Mark]]:
     """{kind: marks in order} without those that overlap a longer one of another or the same meaning.
 
     Things and states of different findings do not compete: one heart is that of two findings. What is excepted is so
@@ -84,7 +84,7 @@ def _longest(marks: list[Mark]) -> Iterable[tuple[str, list[Mark]]]:
     found: dict[str, list[Mark]] = {mark.kind: [] for mark in marks}
     for mark in sorted(kept):
         found[mark.kind].append(mark)
-    return found.items()
+    return found
 
 
 def _term(mark: Mark) -> Any:
@@ -93,7 +93,7 @@ def _term(mark: Mark) -> Any:
 
 @functools.lru_cache(maxsize=8)
 def _matcher(language: Language) -> tuple[Any, Any, dict[int, tuple[tuple[str, Any], ...]]]:
-    """spaCy's tokenizer, its matcher of phrases, and what the keys of the matcher mean."""
+    """The tokenizer of spaCy, its matcher of phrases, and what the keys of the matcher mean."""
     import spacy
     from spacy.matcher import PhraseMatcher
 
@@ -104,7 +104,10 @@ def _matcher(language: Language) -> tuple[Any, Any, dict[int, tuple[tuple[str, A
     together: dict[tuple[tuple[str, Any], ...], list[str]] = {}
     for phrase, said in phrases.items():
         together.setdefault(tuple(said), []).append(phrase)
-    tokenizer = spacy.blank(language.spacy).tokenizer
+    try:
+        tokenizer = spacy.blank(language.spacy).tokenizer
+    except ImportError as error:  # some languages want a package of their own
+        raise CannotDo(f"spaCy cannot part words of {language.code}: {error}; say `spacy: xx` in its table") from None
     matcher = PhraseMatcher(tokenizer.vocab, attr="LOWER")
     meanings = {}
     for number, (said, some) in enumerate(together.items()):
@@ -118,6 +121,7 @@ def _vocabulary(language: Language) -> Iterator[tuple[str, Any, tuple[str, ...]]
     for number, term in enumerate(language.terms):
         yield "finding", number, term.phrases
         yield "opposite", number, term.opposite
+        yield "unless", number, term.unless
         yield "except", number, term.excepted
         yield "thing", number, term.things
         for assertion, states in (("present", term.present), ("uncertain", term.uncertain), ("absent", term.absent)):
@@ -131,7 +135,7 @@ def _vocabulary(language: Language) -> Iterator[tuple[str, Any, tuple[str, ...]]
 
 @functools.lru_cache(maxsize=1)
 def sentencizer() -> Any:
-    """spaCy's rules for where an English sentence ends."""
+    """The rules of spaCy for where an English sentence ends."""
     import spacy
 
     language = spacy.blank("en")

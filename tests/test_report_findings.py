@@ -329,6 +329,39 @@ def test_a_report_pickles_and_so_do_the_tables():
     assert reports.parse("FINDINGS: Left effusion.", "en", tables) == parsed
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "no effusion, " * 2000,
+            "FINDINGS: " * 2000,
+            "No effusion. " * 2000,
+            " " * 20_000,
+            "(" * 20_000,
+            "\n" * 20_000,
+        ),
+        *("- " * 10_000, "x" * 20_000, "<p " * 7000, "[a" * 10_000, "effusion or " * 2000, "a\n" * 10_000),
+    ],
+    ids=lambda text: repr(text[:12]),
+)
+def test_a_text_that_nobody_would_write_is_read_in_good_time(text):
+    """Where the time grew with the square of the length, these took minutes."""
+    named = reports.parse(text).findings
+    assert named.keys() <= {"Pleural Effusion"}
+    assert bool(named) == ("effusion" in text)
+
+
+def test_a_sentence_that_is_too_long_is_read_piece_by_piece():
+    sentence = "Left effusion and " * 300 + "possible new nodule."
+    found = read(sentence, ENGLISH)
+    assert {(one.name, one.assertion) for one in found.findings} == {
+        ("Pleural Effusion", "present"),
+        ("Nodule", "uncertain"),
+        ("Lung Lesion", "uncertain"),
+    }
+    assert found.needs_prior
+
+
 def test_another_process_reads_the_same():
     """The order of sets differs between processes; what is read does not."""
     text = "Lungs clear. Heart and mediastinum normal. Hydropneumothorax. Left nodule or mass, no edema."

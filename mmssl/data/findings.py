@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple
 
@@ -13,6 +14,9 @@ from mmssl.data.sides import Side, side
 from mmssl.data.tokens import Mark, Tokens
 
 Assertion = Literal["present", "absent", "uncertain", "historical", "hypothetical", "other_person"]
+
+LONGEST = 2000
+"""Characters of a sentence that are read together; nobody writes longer ones, and the time grows with their square."""
 
 _NEAR = 4
 """Tokens between what is said of a thing and the thing, where it stands before it: "enlarged cardiac silhouette"."""
@@ -56,7 +60,15 @@ class _Mention(NamedTuple):
 
 @functools.lru_cache(maxsize=20_000)  # the same sentences stand in report after report
 def read(sentence: str, language: Language) -> Read:
-    """A sentence in a language, by its tables."""
+    """A sentence in a language, by its tables; one of more than `LONGEST` characters piece by piece."""
+    if len(sentence) > LONGEST:
+        pieces = [read(piece, language) for piece in _pieces(sentence)]
+        findings = dict.fromkeys(one for piece in pieces for one in piece.findings)
+        return Read(
+            tuple(findings),
+            needs_prior=any(piece.needs_prior for piece in pieces),
+            boilerplate=all(piece.boilerplate for piece in pieces),
+        )
     found = tokens.read(sentence.replace("(s)", "s"), language)
     clauses = Clauses(found)
     mentions = [*_named(found, language), *_said(found, clauses, language)]
@@ -74,6 +86,11 @@ def read(sentence: str, language: Language) -> Read:
         needs_prior=any(True for _ in found.of("needs_prior")),
         boilerplate=not findings and _says_nothing(found),
     )
+
+
+def _pieces(sentence: str) -> list[str]:
+    """A sentence cut between words, or where there is none after so many letters."""
+    return textwrap.wrap(sentence, LONGEST, break_on_hyphens=False)
 
 
 def _once(findings: list[Finding]) -> Iterator[Finding]:

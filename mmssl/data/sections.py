@@ -53,6 +53,12 @@ _RULER = re.compile(
     r"^[ \t]*[=_*-]{3,}[ \t]*$|^[ \t]*(?:={2,}|\*{2,})[ \t]*|[ \t]*(?:={2,}|\*{2,})[ \t]*$", re.MULTILINE
 )
 
+_FILLING = re.compile(r"[ \t*_=-]{81,}")
+"""Longer than any page is wide: cut, because the time of what looks for marks grows with its square."""
+
+_BEFORE = 200
+"""Characters before a heading that are looked at."""
+
 _DASHES = re.compile(r"^[ \t]*-{2,}[ \t]*([^\n-][^\n]*?)[ \t]*-{2,}[ \t]*$", re.MULTILINE)
 
 FINDINGS = ("findings", "impression")
@@ -165,6 +171,7 @@ def _plain(report: str, own: Headings) -> str:
     """Without the marks of Markdown and HTML; a word in bold or in brackets gets a colon, as headings have."""
     heading = _heading(own)
     text = report.replace("\r\n", "\n").replace("\r", "\n").replace("\u00a0", " ").replace("\\.br\\", "\n")
+    text = _FILLING.sub(lambda run: run[0][:80], text)
     if "<" in text:
         text = _TAG.sub(lambda tag: "\n" if tag[1] else "", text)
     if "**" in text or "__" in text:
@@ -190,8 +197,9 @@ def _heading_start(match: re.Match[str], text: str) -> int | None:
     words = re.sub(r"\(.*", "", match[0]).strip(" \t:-\u2013\u2014")
     strong = english.STRONG.fullmatch(words) is not None
     begin = text.rfind("\n", 0, match.start()) + 1
-    before = text[: match.start()].rstrip()
-    ended = not before or before[-1] in ".!?;:])" or "\n\n" in text[len(before) : match.start()].replace(" ", "")
+    before = text[max(0, match.start() - _BEFORE) : match.start()]
+    gap, before = before, before.rstrip()
+    ended = not before or before[-1] in ".!?;:])" or "\n\n" in gap[len(before) :].replace(" ", "")
     word = before[re.search(r"[^\W\d_]*$", before).start() :]  # type: ignore[union-attr]  # matches always
     modified = word.lower() in english.MODIFIERS
     lead = _LEAD.fullmatch(text, begin, match.start())

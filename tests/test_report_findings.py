@@ -194,6 +194,8 @@ def test_two_findings_of_a_sentence_have_each_its_side():
 def test_an_implied_finding_is_there_where_what_implies_it_is():
     assert [one.name for one in read("A nodule.", ENGLISH).findings] == ["Nodule", "Lung Lesion"]
     assert [one.name for one in read("No nodule.", ENGLISH).findings] == ["Nodule"]
+    assert [one.name for one in read("A mass in the left lung.", ENGLISH).findings] == ["Mass", "Lung Lesion"]
+    assert [one.name for one in read("A mediastinal mass.", ENGLISH).findings] == ["Mass"]
 
 
 @pytest.mark.parametrize(

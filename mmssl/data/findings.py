@@ -71,14 +71,15 @@ def read(sentence: str, language: Language) -> Read:
         )
     found = tokens.read(sentence.replace("(s)", "s"), language)
     clauses = Clauses(found)
-    mentions = [*_named(found, language), *_said(found, clauses, language)]
+    void = {language.terms[mark.value].name for mark in found.of("unless")}
+    mentions = [*_named(found, language, void), *_said(found, clauses, language)]
     mentions.sort(key=lambda one: (one.start, one.end, one.term.name))
     cues = [(cue, clauses.reach(cue)) for cue in _cues(found, clauses)]
     asserted = _alternatives([(one, _assertion(one, cues, found, clauses)) for one in mentions], found, clauses)
     findings = [
         Finding(name, code, assertion, side(one.start, one.end, found, clauses) if sides else None)
         for one, assertion in asserted
-        for name, code, sides in _names(one.term, assertion, language)
+        for name, code, sides in _names(one.term, assertion, language, void)
         if not one.opposite or assertion == "present"
     ]
     return Read(
@@ -106,10 +107,12 @@ def _says_nothing(found: Tokens) -> bool:
     return not letters or any(True for _ in found.of("boilerplate"))
 
 
-def _names(term: Term, assertion: Assertion, language: Language) -> Iterator[tuple[str, str | None, bool]]:
+def _names(
+    term: Term, assertion: Assertion, language: Language, void: set[str]
+) -> Iterator[tuple[str, str | None, bool]]:
     """(name, code, whether it has sides) of a finding, and of those that are there where it is."""
     yield term.name, term.code, term.sides
-    if assertion in ("present", "uncertain"):
+    if assertion in ("present", "uncertain") and term.name not in void:
         for name in term.implies:
             implied = next(one for one in language.terms if one.name == name)
             yield implied.name, implied.code, implied.sides
@@ -118,14 +121,12 @@ def _names(term: Term, assertion: Assertion, language: Language) -> Iterator[tup
 # ---- mentions ------------------------------------------------------------------------------------------------------
 
 
-def _named(found: Tokens, language: Language) -> Iterator[_Mention]:
+def _named(found: Tokens, language: Language, void: set[str]) -> Iterator[_Mention]:
     for mark in found.of("finding"):
         yield _Mention(language.terms[mark.value], mark.start, mark.end, "present")
-    void = {mark.value for mark in found.of("unless")}
     for mark in found.of("opposite"):
-        if mark.value in void:
-            continue
-        yield _Mention(language.terms[mark.value], mark.start, mark.end, "present", opposite=True)
+        if language.terms[mark.value].name not in void:
+            yield _Mention(language.terms[mark.value], mark.start, mark.end, "present", opposite=True)
 
 
 def _said(found: Tokens, clauses: Clauses, language: Language) -> Iterator[_Mention]:

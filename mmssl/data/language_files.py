@@ -57,7 +57,7 @@ class Term:
     opposite: tuple[str, ...] = ()
     """Phrases whose absence is this finding."""
     unless: tuple[str, ...] = ()
-    """Words of a sentence in which those phrases say nothing."""
+    """Words of a sentence in which those phrases say nothing, and nothing is implied."""
     excepted: tuple[str, ...] = ()
     """What looks like the finding, and is none."""
     things: tuple[str, ...] = ()

@@ -97,6 +97,8 @@ def test_sentences_labelled_by_hand_are_read_as_they_were_labelled(labelled, kin
         ("No change in the edema.", {"Edema": "present"}),
         ("Edema has not resolved.", {"Edema": "present"}),
         ("Not only edema.", {"Edema": "present"}),
+        ("A film to confirm resolution of edema.", {"Edema": "present"}),
+        ("Minimal if any edema.", {"Edema": "present"}),
         # which of several cues wins
         ("No findings suspicious for pneumonia.", {"Pneumonia": "absent"}),
         ("Mother had no pneumonia.", {"Pneumonia": "other_person"}),
@@ -123,6 +125,7 @@ def test_sentences_labelled_by_hand_are_read_as_they_were_labelled(labelled, kin
         ("Prior pneumonia.", {"Pneumonia": "historical"}),
         ("The prior effusion is unchanged.", {"Pleural Effusion": "present"}),
         ("History of rib fracture.", {"Fracture": "historical"}),
+        ("History: pneumonia.", {"Pneumonia": "historical"}),
         # what is said of a thing
         ("Heart normal.", {"Cardiomegaly": "absent"}),
         ("Heart, mediastinum are normal.", {"Cardiomegaly": "absent", "Enlarged Cardiomediastinum": "absent"}),
@@ -179,6 +182,11 @@ def test_assertions(sentence, expected):
 def test_sides(sentence, expected):
     sides = [one.laterality for one in read(sentence, ENGLISH).findings if one.name == "Pleural Effusion"]
     assert sides == [expected]
+
+
+def test_ribs_are_counted_on_their_side():
+    [finding] = read("Left seventh and 8th rib fractures.", ENGLISH).findings
+    assert finding.laterality == "left"
 
 
 def test_two_findings_of_a_sentence_have_each_its_side():

@@ -30,7 +30,7 @@ HOMES = {
     "pydicom": ["data/dicom*.py"],
     "rich": ["console.py"],
     "sklearn": ["jobs/demo_checks.py"],
-    "spacy": ["data/reports.py"],
+    "spacy": ["data/tokens.py"],
     "timm": ["encoders/timm_image.py", "exports/timm.py"],
     "tokenizers": ["encoders/hf_text.py"],
     "torch.distributed": ["distributed.py"],

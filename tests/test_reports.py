@@ -150,6 +150,92 @@ def test_reports_without_the_wanted_headings(report, expected):
     assert reports.training_text(report) == expected
 
 
+@pytest.mark.parametrize(
+    "heading",
+    [
+        *("FINDINGS/IMPRESSION", "FINDINGS AND IMPRESSION", "Findings & Impression", "FINDINGS / CONCLUSION"),
+        *("IMPRESSION/FINDINGS", "Impression and Findings", "FINDINGS-IMPRESSION", "Findings and Opinion"),
+        *("FINDINGS/INTERPRETATION", "FINDINGS / DIAGNOSIS"),
+    ],
+)
+@pytest.mark.parametrize("wanted", [["findings"], ["impression"], ["findings", "impression"]])
+def test_one_heading_of_findings_and_impression_is_either(heading, wanted):
+    report = f"INDICATION: cough\n{heading}: Clear."
+    assert reports.training_text(report, wanted) == ("Clear.", "sections")
+    assert reports.sections(report) == [("indication", "cough"), ("findings", "Clear.")]
+
+
+def test_what_stands_in_another_section_is_not_an_impression():
+    assert reports.training_text("FINDINGS: Clear.", ["impression"]) == ("", "no_section")
+    assert reports.training_text("FINDINGS/IMPRESSION: Clear. IMPRESSION: Ok.", ["impression"]) == (
+        "Clear.\nOk.",
+        "sections",
+    )
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "expected"),
+    [
+        ((), ("", "no_section")),
+        (("recommendation",), ("", "no_section")),
+        (("recommendation", "findings"), ("Clear.", "otherwise")),
+        (("findings", "technique"), ("Clear.", "otherwise")),
+        (("whole",), ("PA.\nClear.", "otherwise")),
+    ],
+)
+def test_what_is_taken_otherwise_is_a_choice_in_order(otherwise, expected):
+    report = "INDICATION: cough. TECHNIQUE: PA. FINDINGS: Clear.\nDictated by: Jane Roe"
+    assert reports.training_text(report, ["impression"], otherwise) == expected
+
+
+def test_what_is_wanted_goes_before_what_is_taken_otherwise():
+    report = "FINDINGS: Clear. IMPRESSION: Ok.\nADDENDUM: A fracture."
+    assert reports.training_text(report, ["impression"], ["findings"]) == ("Ok.", "sections")
+    assert reports.training_text("ADDENDUM: A fracture.\nTECHNIQUE: PA.", ["impression"]) == ("A fracture.", "sections")
+
+
+@pytest.mark.parametrize(
+    "heading",
+    [
+        *("ADDENDUM:", "Addendum:", "ADDENDA:", "ADDENDUM #1:", "ADDENDUM 2:", "Addendum No. 1:", "ADDENDUM 1 of 2:"),
+        *("***ADDENDUM***\n", "--- ADDENDUM ---\n", "ADDENDUM\n", "**Addendum**\n", "[ADDENDUM]", "=== ADDENDUM ===\n"),
+        *("ADDENDUM (1/2/2020):", "Addendum dated 01/02/2020:", "ADDENDUM BY DR. ROE ON 1/2/2020 10:15 AM:"),
+        *("ADDENDUM TO REPORT:", "Addendum to the final report:", "ADDENDUM BEGINS:", "START OF ADDENDUM:"),
+        *("AMENDMENT:", "AMENDED REPORT:", "Corrected report:", "REVISED IMPRESSION:", "CORRECTION:"),
+    ],
+)
+def test_addenda_in_their_many_spellings(heading):
+    report = f"FINDINGS: Clear.\nIMPRESSION: Ok.\n{heading} A fracture."
+    assert reports.sections(report) == [("findings", "Clear."), ("impression", "Ok."), ("addendum", "A fracture.")]
+    assert reports.training_text(report)[0] == "Clear.\nOk."
+    assert reports.training_text(report, ["findings", "addendum"])[0] == "Clear.\nA fracture."
+
+
+def test_an_addendum_above_the_report_and_one_with_an_end():
+    above = "ADDENDUM: A fracture.\nORIGINAL REPORT:\nThe lungs are clear."
+    assert reports.sections(above) == [("addendum", "A fracture."), ("preamble", "The lungs are clear.")]
+    ended = "ADDENDUM: A fracture.\nEND OF ADDENDUM\nThe lungs are clear."
+    assert reports.sections(ended) == [("addendum", "A fracture."), ("preamble", "The lungs are clear.")]
+    assert reports.training_text("Clear lungs.\nADDENDUM: A fracture.", ["findings", "addendum"]) == (
+        "Clear lungs.\nA fracture.",
+        "whole",
+    )
+
+
+@pytest.mark.parametrize(
+    ("report", "expected"),
+    [
+        ("COMPARISON:\nThere is a left effusion.", ["findings"]),
+        ("FINDINGS: Chest  Comparison: The heart is enlarged.", ["findings", "findings"]),
+        ("COMPARISON: There is no prior study.", ["comparison"]),
+        ("COMPARISON: There are no previous films.", ["comparison"]),
+        ("COMPARISON: PA film of 2019.", ["comparison"]),
+    ],
+)
+def test_an_empty_comparison_before_findings_that_have_no_heading(report, expected):
+    assert [name for name, _ in reports.sections(report)] == expected
+
+
 def test_an_addendum_is_no_section_that_was_not_asked_for():
     report = "FINDINGS: Clear.\nADDENDUM: A fracture."
     assert reports.training_text(report, ["impression"]) == ("", "no_section")

@@ -86,6 +86,8 @@ def test_the_commands_run_from_another_folder(elsewhere):
         assert shown["encoders"]["image"]["kind"] == "tiny_image"
     read = "import mmssl.prompts; print(*mmssl.prompts.read('chexpert5').names)"
     assert "Edema" in run(python, "-c", read, cwd=folder)
+    parse = "from mmssl.data import reports; print(reports.parse('No edema.').findings)"
+    assert run(python, "-c", parse, cwd=folder) == "{'Edema': 'absent'}\n"
 
 
 def test_the_commands_do_something_from_another_folder(elsewhere):

@@ -5,7 +5,9 @@ import re
 HEADINGS: dict[str, tuple[str, ...]] = {
     "findings": (
         "findings?",
-        "findings? ?(?:and|&|/) ?(?:impressions?|conclusions?|opinion)",
+        "findings? ?(?:and|&|/|-) ?(?:impressions?|conclusions?|opinions?|interpretation)",
+        "findings? ?(?:and|&|/|-) ?(?:assessment|summary|diagnos[ie]s)",
+        "(?:impressions?|conclusions?|opinions?|interpretation) ?(?:and|&|/|-) ?findings?",
         "description(?: of findings)?",
         "observations?",
         "results?",
@@ -97,7 +99,17 @@ HEADINGS: dict[str, tuple[str, ...]] = {
         "(?:report )?status",
         "cc",
     ),
-    "addendum": ("addend(?:um|a)(?: ?#?\\d{1,2})?", "addendum to report", "(?:late|corrected) addendum", "amendment"),
+    "addendum": (
+        "addend(?:um|a)(?: ?(?:#|no\\.?|number)? ?\\d{1,2}(?: of \\d{1,2})?)?",
+        "addend(?:um|a)(?: to)?(?: the)?(?: (?:original|final|initial|previous))?"
+        " (?:report|findings?|impressions?|begins?|starts?|text)",
+        "addend(?:um|a) (?:by|dated|on|created|added|entered|signed)[^:\\n]{0,60}(?::\\d\\d(?!\\d)[^:\\n]{0,30}){0,2}",
+        "(?:late|corrected|first|second|third|new) addend(?:um|a)",
+        "(?:start|begin|beginning) of addend(?:um|a)",
+        "amendments?",
+        "(?:amended|revised|corrected|addended) (?:report|findings?|impressions?)",
+        "correction(?: to (?:the )?report)?",
+    ),
 }
 """The canonical sections, and how their headings are spelt (regular expressions, in any case)."""
 
@@ -105,9 +117,27 @@ HEADERS = (
     "(?:final|preliminary|radiology|x-?ray|diagnostic|official) reports?",
     "(?:final )?wet read",
     "(?:final )?narrative",
-    "end of (?:report|impression)",
+    "end of (?:report|impression|addend(?:um|a))",
+    "addend(?:um|a) ends?",
+    "(?:original|initial) report(?: follows)?",
 )
 """Titles of a whole report; they name no section, and a report with these alone counts as one without headings."""
+
+BOTH = re.compile(
+    r"findings?[ \t]*(?:and|&|/|-)[ \t]*\w"
+    r"|(?:impressions?|conclusions?|opinions?|interpretation)[ \t]*(?:and|&|/|-)[ \t]*findings?",
+    re.IGNORECASE,
+)
+"""A heading of the section of findings that is one of the impression too."""
+
+SEEN = re.compile(
+    r"(?:there (?:is|are)(?! no (?:prior|previous|comparison|old|earlier|other|relevant))"
+    r"|(?:the )?(?:heart|cardiac|cardiomediastinal|mediastinal|lungs?|bones|pleura)\b[\w ]{0,40}?"
+    r" (?:is|are|appears?|remains?)"
+    r")\b",
+    re.IGNORECASE,
+)
+"""How what is seen begins: under COMPARISON, left empty, where the findings have no heading of their own."""
 
 KIND = r"(?:radiographic|radiologic(?:al)?|imaging|x-?ray|ct|mri?|chest|cxr|final|overall|preliminary)[ \t]+"
 """A word that may stand before a heading at the start of a line: CHEST FINDINGS."""

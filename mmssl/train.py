@@ -27,7 +27,7 @@ from mmssl.runlog import RunLog
 from mmssl.schedule import Clock, rate
 from mmssl.settings import Pretrain, read
 
-NOT_OF_THE_RUN = ("run", "data.workers", "data.path", "log.trackers")
+NOT_OF_THE_RUN = ("run", "data.workers", "data.path", "log.trackers", "checkpoint.given_ids")
 """Keys that may differ between a run and its resumption."""
 
 

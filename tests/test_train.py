@@ -399,10 +399,11 @@ def test_what_a_checkpoint_says_of_itself(whole, store):
     assert info["store"]["content_hash"] == store.content_hash
     assert info["preprocess"]["resize_mode"] == "longest"
     assert info["tokenizer"]["context_length"] == 64
-    images = pq.read_table(whole / "checkpoint" / "training_images.parquet")
-    train_rows = store.select(split="train", columns=["patient_id", "pixel_hash"])
-    assert images.column("pixel_hash").to_pylist() == train_rows.column("pixel_hash").to_pylist()
-    assert not set(images.column("patient").to_pylist()) & set(train_rows.column("patient_id").to_pylist())
+    images = pq.read_table(whole / "checkpoint" / "training_images.parquet").to_pylist()
+    rows = store.select(split="train", columns=["patient_id", "pixel_hash", "phash"]).to_pylist()
+    assert [f"{image['pixel_hash']:016x}" for image in images] == [row["pixel_hash"][:16] for row in rows]
+    assert [f"{image['phash']:016x}" for image in images] == [row["phash"] for row in rows]
+    assert len({image["patient"] for image in images}) == len({row["patient_id"] for row in rows})
 
 
 def test_texts_that_are_cut_are_counted_and_said(store, tmp_path, capsys):

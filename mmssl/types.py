@@ -45,6 +45,8 @@ class Study:
     """Columns of the store that hold for every image of the study (sex, age, modality, label_NAME, source_NAME ...)."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """What reports and labels are joined by: AccessionNumber, StudyInstanceUID, PatientID ... as trimmed text."""
+    births: tuple[str, ...] = ()
+    """Birth dates in its headers, by which two people under one id are told apart; never stored, never shown."""
 
 
 # ---- what training is made of --------------------------------------------------------------------------------------

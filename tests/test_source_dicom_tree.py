@@ -67,6 +67,17 @@ def test_a_patient_is_issuer_or_site_and_id(tmp_path):
     assert found["1"].patient_id == found["3"].patient_id != found["2"].patient_id
 
 
+def test_birth_dates_tell_people_apart_and_are_no_columns(tmp_path):
+    put(tmp_path / "1", PatientID="0", StudyInstanceUID="1.1", PatientBirthDate="19500131")
+    put(tmp_path / "2", PatientID="0", StudyInstanceUID="1.1", PatientBirthDate="19620228")
+    put(tmp_path / "3", PatientID="0", StudyInstanceUID="1.2", PatientBirthDate="19000101")  # stands for unknown
+    found = by_file(tmp_path)
+    assert found["1"].births == ("1950-01-31", "1962-02-28")
+    assert found["3"].births == ()
+    told = [found["1"].columns, found["1"].keys, *(picture.columns for picture in found["1"].pictures)]
+    assert "1950" not in str(told)
+
+
 def test_one_study_uid_of_two_patients_is_two_studies(tmp_path):
     put(tmp_path / "1", PatientID="7", StudyInstanceUID="1.1")
     put(tmp_path / "2", PatientID="8", StudyInstanceUID="1.1")

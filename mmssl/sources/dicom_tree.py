@@ -178,6 +178,7 @@ def _study(study_id: str, patient: str | None, group: list[_File], *, prior_stud
         pictures=tuple(_picture(file) for file in group),
         columns={**columns, "prior_study_id": prior_study_id} if columns else {},
         keys=keys,
+        births=tuple(sorted({file.header.birth for file in group if file.header and file.header.birth})),
     )
 
 

@@ -31,7 +31,7 @@ class Person(NamedTuple):
     person: str
     sex: str | None = None
     births: Sequence[str] = ()
-    """Birth dates in its headers, usually one; never stored, never shown."""
+    """Birth dates in its headers, usually one, or marks that are equal where these are; never stored, never shown."""
 
 
 class Doubt(NamedTuple):

@@ -22,6 +22,7 @@ from mmssl.data.store import Store
 from mmssl.distributed import first_says, on_first, rank, wait, world_size
 from mmssl.errors import WrongUse, many
 from mmssl.files import recover_folder, remove_parts
+from mmssl.overlap import witnesses
 from mmssl.run import Run
 from mmssl.runlog import RunLog
 from mmssl.schedule import Clock, rate
@@ -71,6 +72,7 @@ def run_to_its_end(settings: Pretrain, began: float, *, resume: bool) -> Path:
     if resume:
         say_where(settings, run.step, found)
     on_first(lambda: settings.run.mkdir(parents=True, exist_ok=True))
+    on_first(lambda: witnesses.note(store.path, settings.run))
     accelerator.init_trackers("log")
     log = RunLog(settings, accelerator, after=run.step, total=clock.steps)
     with log, Stop() as stop:

@@ -410,8 +410,8 @@ def test_the_test_split_of_the_very_store_is_quiet(stores, tmp_path):
 @pytest.mark.parametrize(
     ("split", "where", "said"),
     [
-        ("validation", None, r"2 of 2 images were trained on: 1 patients with 2 images\. Name"),
-        ("test", None, r"3 of 10 images were trained on: 1 studies with 2 images, 1 images with equal pixels\. Name"),
+        ("validation", None, r"2 of 2 images were trained on: 2 by 1 patient\. Name"),
+        ("test", None, r"3 of 10 images were trained on: 2 by 1 study, 1 by equal pixels\. Name"),
         ("all", None, r"5 of 12 images were trained on"),
     ],
 )
@@ -454,7 +454,7 @@ def test_other_keys_are_said_and_images_are_compared(stores, tmp_path):
     assert found.told["not_compared"][str(one)]["patients"]
     copied = rows(40)
     copied[0]["image"] = "0.png"  # in test here, in train there
-    with pytest.raises(WrongUse, match=r"1 of 8 images were trained on: 1 images with equal pixels"):
+    with pytest.raises(WrongUse, match=r"1 of 8 images were trained on: 1 by equal pixels"):
         looked(one, make(tmp_path / "copied", copied, key=KEY[::-1]))
 
 
@@ -463,7 +463,7 @@ def test_a_near_image_is_said_of_another_store_and_refuses_nothing(stores, tmp_p
     one = checkpoint(tmp_path / "one", stores[0])
     found = looked(one, near)
     assert (found.told["images"], found.told["near_candidates"]) == (0, 1)
-    assert "1 more images have a perceptual hash close to" in found.warnings[0]
+    assert "images that look like ones that were trained on, by their perceptual hashes: 1" in found.warnings[0]
 
 
 def test_an_old_checkpoint_says_that_nothing_is_known(stores, tmp_path):

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from mmssl import checkpoint, embed
 from mmssl import run as running
 from mmssl.errors import CannotDo, WrongUse
+from mmssl.overlap import seen, witnesses
 from mmssl.settings import read
 from mmssl.train import pretrain
 from tests.conftest import ROOT
@@ -404,6 +405,29 @@ def test_what_a_checkpoint_says_of_itself(whole, store):
     assert [f"{image['pixel_hash']:016x}" for image in images] == [row["pixel_hash"][:16] for row in rows]
     assert [f"{image['phash']:016x}" for image in images] == [row["phash"] for row in rows]
     assert len({image["patient"] for image in images}) == len({row["patient_id"] for row in rows})
+
+
+def test_a_run_says_what_it_and_the_run_before_it_saw_and_is_noted_beside_its_store(whole, store, tmp_path):
+    where = "data.where=side = 'left'"
+    pretrain(TINY, *of(store, tmp_path / "run"), where, "optim.steps=1", f"init.checkpoint={whole}")
+    side = seen.side_of_checkpoint(tmp_path / "run")
+    left = len(store.select(split="train", where="side = 'left'"))
+    assert [(side.group == number).sum() for number in (0, 1)] == [left, len(store.select(split="train")) - left]
+    assert side.groups == ("trained on", "trained on before")
+    assert [witnesses.noted(store.path).count(run.resolve()) for run in (whole, tmp_path / "run")] == [1, 1]
+
+
+def test_a_run_that_goes_on_knows_what_its_parent_saw_when_that_is_gone(whole, store, tmp_path):
+    parent = shutil.copytree(whole, tmp_path / "parent")
+    settings = ("data.where=side = 'left'", f"init.checkpoint={parent}", "optim.steps=8")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, 6)
+        with pytest.raises(Stop):
+            pretrain(TINY, *of(store, tmp_path / "run"), *settings)
+    before = (tmp_path / "run" / "checkpoint" / seen.FILE).read_bytes()
+    shutil.rmtree(parent)
+    pretrain(TINY, *of(store, tmp_path / "run"), *settings, resume=True)
+    assert (tmp_path / "run" / "checkpoint" / seen.FILE).read_bytes() == before
 
 
 def test_texts_that_are_cut_are_counted_and_said(store, tmp_path, capsys):

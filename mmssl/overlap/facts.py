@@ -9,6 +9,7 @@ under the same secret, and ids under two secrets never look alike. Ids that a st
 with a salt that everybody knows: that hides them from the eye, not from somebody who tries all ids there can be.
 """
 
+import functools
 import hashlib
 import re
 from collections.abc import Sequence
@@ -91,6 +92,14 @@ class Pictures:
 
     store: Store
     row: NDArray[np.int64]  # [N] place in the store
+
+    def ids(self, places: Sequence[int]) -> list[str]:
+        """The store's own ids of some images."""
+        return [self._every_id[int(self.row[place])].as_py() for place in places]
+
+    @functools.cached_property
+    def _every_id(self) -> pa.ChunkedArray:
+        return self.store.select(columns=["id"])["id"]
 
 
 @dataclass(frozen=True)

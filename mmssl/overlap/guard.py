@@ -104,8 +104,8 @@ def _add(found: _Sum, taught: Side, judge: Side) -> None:
     near = np.setdiff1d(found.of("near"), np.concatenate([found.of(what) for what in COUNTED]))
     if len(near) and not is_own:  # among the rows of one store, `prepare` has looked for them
         found.warnings.append(
-            f"{len(near)} more images have a perceptual hash close to one of an image that was trained on; mmssl "
-            "overlap tells whether they are nearly equal, given the store of the training"
+            f"other images that look like ones that were trained on, by their perceptual hashes: {len(near)}; whether "
+            "they are nearly equal tells mmssl overlap, given the store of the training"
         )
 
 
@@ -130,12 +130,18 @@ def _told(found: _Sum, judge: Side, *, allowed: bool) -> dict[str, Any]:
 
 
 def _said(told: dict[str, Any]) -> str:
+    """In one sentence, as "3 of 10 images were trained on: 2 by 1 study, 1 by equal pixels".
+
+    >>> _said({"images": 2, "of": 9, "patients": 1, "images_by_patient": 2, "studies": 0, "equal_images": 0})
+    '2 of 9 images were trained on: 2 by 1 patient'
+    """
     ways = [
-        f"{told['patients']} patients with {told['images_by_patient']} images" if told["patients"] else "",
-        f"{told['studies']} studies with {told['images_by_study']} images" if told["studies"] else "",
-        f"{told['equal_images']} images with equal pixels" if told["equal_images"] else "",
+        f"{told[f'images_by_{one}']} by {told[many]} {one if told[many] == 1 else many}"
+        for one, many in (("patient", "patients"), ("study", "studies"))
+        if told[many]
     ]
-    return f"{told['images']} of {told['of']} images were trained on: {', '.join(way for way in ways if way)}"
+    ways += [f"{told['equal_images']} by equal pixels"] if told["equal_images"] else []
+    return f"{told['images']} of {told['of']} images were trained on: {', '.join(ways)}"
 
 
 def _refusal(paths: Sequence[Path], told: dict[str, Any]) -> str:

@@ -192,12 +192,5 @@ def _told_common(a: Side, b: Side, what: str, common: Common) -> dict[str, Any]:
     }
     for name, side, places in (("rows_of_a", a, common.a), ("rows_of_b", b, common.b)):
         if side.pictures is not None and len(places):
-            told[name] = row_ids(side, places[:NAMED].tolist())
+            told[name] = side.pictures.ids(places[:NAMED].tolist())
     return told
-
-
-def row_ids(side: Side, places: Sequence[int]) -> list[str]:
-    """The store's own ids of some images."""
-    assert side.pictures is not None, "only stores have rows"
-    ids = side.pictures.store.select(columns=["id"])["id"]
-    return [ids[int(side.pictures.row[place])].as_py() for place in places]

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmssl import cli, console
-from mmssl.data import alike
+from mmssl.data import alike, merges
 from mmssl.errors import CannotDo, WrongUse
 from mmssl.overlap import facts as light
 from mmssl.overlap import guard, job, seen, witnesses
@@ -436,6 +436,27 @@ def test_what_a_parent_was_trained_on_counts_too(stores, tmp_path):
     with pytest.raises(WrongUse, match="3 of 10 images were trained on"):
         looked(child, b)
     assert looked(child, make(tmp_path / "other", rows(80), key=KEY)).warnings == []
+
+
+def test_a_patient_who_was_merged_since_is_told_by_the_old_id(stores, tmp_path):
+    """Somebody was trained on; here the same person has another id, and pictures that nobody has seen."""
+    a, _ = stores
+    one = checkpoint(tmp_path / "one", a)
+    later = make(tmp_path / "later", [row | {"split": "test"} for row in rows(40)], key=KEY)
+    assert looked(one, later).told["images"] == 0
+    trained = facts(a, "train")[0]["patient_id"]
+    stands = facts(later)[0]["patient_id"]
+    merges.write(later.path, merges.merge_map([(trained, "between"), ("between", stands)]))
+    with pytest.raises(WrongUse, match=r"2 of 24 images were trained on: 2 by 1 patient\. Name"):
+        looked(one, later)
+    assert counts(job.overlap([a.path, later.path]))["train", "test"] == (1, 0, 0, 0)
+    # one that was trained on the merged store knows both ids, and so do those that are started from it
+    merges.write(a.path, merges.merge_map([("x", trained)]))
+    try:
+        after = checkpoint(tmp_path / "child", later, parents=[checkpoint(tmp_path / "after", a)])
+    finally:
+        (a.path / merges.FILE).unlink()
+    assert len(seen.read(after).merged) == 3
 
 
 def test_of_several_checkpoints_all_are_asked(stores, tmp_path):

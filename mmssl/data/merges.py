@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 from mmssl.data import tables
 from mmssl.data.splits import Split, most_protected
-from mmssl.errors import WrongUse, many, meant
+from mmssl.errors import CannotDo, WrongUse, many, meant
 
+FILE = "merges.parquet"
+"""In a store: every id that was merged, in the store's own ids, so that who knew a patient by an old one is told."""
 OLD = ("old", "old_id", "old id", "from", "merged")
 NEW = ("new", "new_id", "new id", "to", "into")
 """How the two columns may be called."""
@@ -152,6 +154,28 @@ def moved(merges: Merges, split_of: Mapping[str, Split]) -> list[Moved]:
 def in_ids_of(merges: Merges, name: Callable[[str], str]) -> Merges:
     """The same merges in other ids, as those of a store: `name` is what an id is called there."""
     return Merges({name(old): name(stands) for old, stands in merges.of.items()}, merges.circles, merges.forks)
+
+
+def write(folder: Path, merges: Merges) -> None:
+    """Keeps merges, in the ids of the store, in the folder of a store that is being written."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    columns = pa.array(list(merges.of), pa.string()), pa.array(list(merges.of.values()), pa.string())
+    pq.write_table(pa.table(dict(zip(("old", "new"), columns, strict=True))), folder / FILE)
+
+
+def kept(folder: Path) -> list[tuple[str, str]]:
+    """The merges that a store has known, all versions together; none where it keeps none."""
+    import pyarrow.parquet as pq
+
+    if not (folder / FILE).is_file():
+        return []
+    try:
+        table = pq.read_table(folder / FILE, columns=["old", "new"])
+    except (OSError, ValueError) as error:  # pyarrow's own errors are ValueErrors
+        raise CannotDo(f"{folder / FILE} cannot be read: {type(error).__name__}; prepare the store again") from None
+    return list(zip(table["old"].to_pylist(), table["new"].to_pylist(), strict=True))
 
 
 def told(changes: Sequence[Moved], saw: Mapping[Path, int]) -> list[str]:

@@ -4,13 +4,14 @@ Pure functions of `Side`; nothing here knows a file. Shape letters: N and M imag
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mmssl.data import alike
+from mmssl.data.merges import merge_map
 from mmssl.overlap.facts import Facts, Numbers, Side
 
 Rows = NDArray[np.int64]
@@ -67,6 +68,7 @@ def compare(a: Side, b: Side, *, near: Near | None = None, confirmed: bool = Fal
         confirmed: which of the two it was.
         by_ids: False: images alone are compared.
     """
+    a, b = _by_one_number(a, b)
     why_not = _why_not(a, b) if by_ids else dict.fromkeys(BY_IDS, "only images were asked for")
     shared: dict[What, tuple[Rows, Rows]] = {
         what: _shared(*_columns(a, what), *_columns(b, what)) for what in ALL if what not in why_not
@@ -82,6 +84,24 @@ def compare(a: Side, b: Side, *, near: Near | None = None, confirmed: bool = Fal
                 found["near"] = _near(a, b, near, (i, j), equal=found["image"])
             cells.append(Cell(name_a, name_b, found))
     return Found(cells, why_not, confirmed)
+
+
+def _by_one_number(a: Side, b: Side) -> tuple[Side, Side]:
+    """The sides, every patient who was merged on either of them under one number on both."""
+    pairs = [(str(old), str(new)) for old, new in (*a.merged, *b.merged)]
+    if not pairs:
+        return a, b
+    stands = merge_map(pairs).of
+    old = np.array(sorted(int(one) for one in stands), np.uint64)
+    new = np.array([int(stands[str(one)]) for one in old.tolist()], np.uint64)
+
+    def renumbered(side: Side) -> Side:
+        patient = side.facts.patient.copy()
+        merged = _among(patient, old)
+        patient[merged] = new[np.searchsorted(old, patient[merged])]
+        return replace(side, facts=replace(side.facts, patient=patient))
+
+    return renumbered(a), renumbered(b)
 
 
 def _common(what: What, a: Side, b: Side, of_a: Rows, of_b: Rows) -> Common:

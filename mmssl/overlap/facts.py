@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute
 from numpy.typing import NDArray
 
+from mmssl.data import merges
 from mmssl.data.store import SPLITS, Store
 from mmssl.errors import CannotDo
 
@@ -115,6 +116,8 @@ class Side:
     ids: tuple[Ids, ...]
     not_known: tuple[str, ...] = ()
     """What it may have seen beside these images, in words."""
+    merged: tuple[tuple[int, int], ...] = ()
+    """Numbers of patients that are one person's: (old, new)."""
     told: dict[str, Any] = field(default_factory=dict)
     """Version, content hash and intensity contract of the store."""
     pictures: Pictures | None = None
@@ -146,9 +149,17 @@ def side_of_store(store: Store, *, split: str | None = None, where: str | None =
         np.concatenate(groups),
         tuple(wanted),
         (Ids.of_store(store),),
+        merged=merged_in(store),
         told=told,
         pictures=Pictures(store, np.concatenate(rows)),
     )
+
+
+def merged_in(store: Store) -> tuple[tuple[int, int], ...]:
+    """The merges that a store keeps, as numbers of patients."""
+    pairs, key = merges.kept(store.path), Ids.of_store(store).key
+    old, new = (hashed(pa.array([pair[end] for pair in pairs], pa.string()), key).tolist() for end in (0, 1))
+    return tuple(zip(old, new, strict=True))
 
 
 def facts_in(table: pa.Table, ids: Ids) -> Facts:

@@ -8,7 +8,7 @@ file takes that knowledge away, and nothing else; the checkpoint works without i
 import io
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mmssl import checkpoint as checkpoints
 from mmssl.data.store import Store
 from mmssl.errors import CannotDo
-from mmssl.overlap.facts import GIVEN, Facts, Ids, Side, facts_in, first_bits
+from mmssl.overlap.facts import GIVEN, Facts, Ids, Side, facts_in, first_bits, merged_in
 
 FILE = "training_images.parquet"
 FORMAT = 2
@@ -49,6 +49,8 @@ class Seen:
     origin: NDArray[np.uint16]  # [N] place in `origins`
     not_known: tuple[str, ...] = ()
     """Checkpoints it was started from that do not say what they have seen, in words."""
+    merged: tuple[tuple[int, int], ...] = ()
+    """Numbers of patients that are one person's, as far as the stores of the training knew: (old, new)."""
     others: tuple[str, ...] = ()
     """Weights it was started from that are no checkpoint of ours: what these have seen is nowhere said."""
     told: dict[str, Any] = field(default_factory=dict)
@@ -78,7 +80,8 @@ def of_run(
         blank = np.zeros(len(facts), np.uint64)
         ids, facts = Ids(GIVEN, patients_known=False), Facts(blank, blank, blank, facts.pixels, facts.look)
     told = {"content_hash": store.content_hash, "version": store.version, "key_id": store.manifest.get("key_id")}
-    own = Seen((Origin(ids, told),), facts, np.zeros(len(facts), np.uint16))
+    merged = merged_in(store) if ids.patients_known else ()
+    own = Seen((Origin(ids, told),), facts, np.zeros(len(facts), np.uint16), merged=merged)
     return written(joined(own, inherited(parents) if before is None else _of_parents(before, parents)))
 
 
@@ -88,11 +91,11 @@ def inherited(parents: Sequence[str]) -> Seen:
     for name in dict.fromkeys(parents):
         folder = checkpoint_at(name)
         if folder is None:
-            found = joined(found, Seen((), NOTHING.facts, NOTHING.origin, others=(name,)))
+            found = joined(found, replace(NOTHING, others=(name,)))
             continue
         seen = read(folder)
-        missing = (f"{folder} does not say what it was trained on",)
-        found = joined(found, Seen((), NOTHING.facts, NOTHING.origin, missing) if seen is None else seen)
+        silent = replace(NOTHING, not_known=(f"{folder} does not say what it was trained on",))
+        found = joined(found, silent if seen is None else seen)
     return found
 
 
@@ -111,9 +114,8 @@ def _of_parents(before: Path, parents: Sequence[str]) -> Seen:
     if seen is None or seen.told.get("format") != FORMAT:
         return inherited(parents)
     rest = seen.origin > 0
-    return Seen(
-        seen.origins[1:], seen.facts.take(rest), (seen.origin[rest] - 1).astype(np.uint16), seen.not_known, seen.others
-    )
+    origin = (seen.origin[rest] - 1).astype(np.uint16)
+    return replace(seen, origins=seen.origins[1:], facts=seen.facts.take(rest), origin=origin)
 
 
 def joined(first: Seen, second: Seen) -> Seen:
@@ -124,6 +126,7 @@ def joined(first: Seen, second: Seen) -> Seen:
         Facts.of_all([first.facts, second.facts.take(fresh)]),
         np.concatenate([first.origin, (second.origin[fresh] + len(first.origins)).astype(np.uint16)]),
         tuple(dict.fromkeys((*first.not_known, *second.not_known))),
+        tuple(dict.fromkeys((*first.merged, *second.merged))),
         tuple(dict.fromkeys((*first.others, *second.others))),
     )
 
@@ -152,6 +155,7 @@ def written(seen: Seen) -> bytes:
             {"key": one.ids.key, "patients_known": one.ids.patients_known, "store": one.store} for one in seen.origins
         ],
         "not_known": seen.not_known,
+        "merged": seen.merged,
         "others": seen.others,
     }
     table = pa.table({"origin": seen.origin, **dict(zip(COLUMNS, seen.facts.arrays, strict=True))})
@@ -189,7 +193,8 @@ def read(folder: Path) -> Seen | None:
             f"{file} cannot be read ({type(error).__name__}): it is damaged; without it the checkpoint works, and what "
             "it was trained on is not known"
         ) from None
-    return Seen(origins, facts, origin, tuple(told["not_known"]), tuple(told["others"]), told)
+    merged = tuple((old, new) for old, new in told["merged"])
+    return Seen(origins, facts, origin, tuple(told["not_known"]), merged, tuple(told["others"]), told)
 
 
 def _first_format(table: pa.Table, folder: Path) -> Seen:
@@ -226,5 +231,6 @@ def side_of_checkpoint(path: Path) -> Side:
         groups,
         tuple(dict.fromkeys(one.ids for one in seen.origins)),
         seen.not_known,
+        seen.merged,
         told={**info["store"], "intensity": info.get("intensity"), "others": list(seen.others)},
     )

@@ -114,7 +114,7 @@ class Assigned:
 
 
 def assign(facts: Iterable[Fact], rule: Splits, *, grows: bool = False) -> Assigned:
-    """The splits of all studies, seen once, one after the other; some 200 bytes are held for each patient.
+    """The splits of all studies, seen once, one after the other; some 300 bytes are held for each patient.
 
     Args:
         facts: of each study.

@@ -101,8 +101,8 @@ class Dicom:
     num_frames: int = 1
     reason: str | None = None
     """Why there will be no picture, where the header shows that already."""
-    birth: str | None = None
-    """PatientBirthDate as YYYY-MM-DD, to tell two people under one id apart; it is no column."""
+    birth: str | None = field(default=None, repr=False)
+    """PatientBirthDate as YYYY-MM-DD, to tell two people under one id apart; no column, and in no message."""
 
 
 class Frame(NamedTuple):

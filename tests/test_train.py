@@ -1,5 +1,6 @@
 """Runs as users start them: they learn, stop, go on to the very same weights, and refuse what cannot be meant."""
 
+import functools
 import json
 import math
 import os
@@ -15,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import mmssl
 from mmssl import checkpoint, embed
 from mmssl import run as running
 from mmssl.errors import CannotDo, WrongUse
@@ -415,6 +417,22 @@ def test_a_run_says_what_it_and_the_run_before_it_saw_and_is_noted_beside_its_st
     assert [(side.group == number).sum() for number in (0, 1)] == [left, len(store.select(split="train")) - left]
     assert side.groups == ("trained on", "trained on before")
     assert [witnesses.noted(store.path).count(run.resolve()) for run in (whole, tmp_path / "run")] == [1, 1]
+
+
+def test_a_run_is_judged_by_patients_that_it_was_not_taught_unless_that_is_allowed(whole, store, tmp_path):
+    found = mmssl.retrieve(whole / "checkpoint", store.path)
+    assert (found["overlap"]["images"], found["overlap"]["of"]) == (0, len(store.select(split="test")))
+    assert not [one for one in found["warnings"] if "trained on" in one]
+    asked = {"column": "side", "task": "multi_class", "classes": {"left": ["left bar"], "right": ["right bar"]}}
+    (tmp_path / "prompts.yaml").write_text(json.dumps(asked))  # JSON is YAML
+    for judged in (mmssl.retrieve, functools.partial(mmssl.zeroshot, prompts=tmp_path / "prompts.yaml")):
+        with pytest.raises(
+            WrongUse, match=r"cannot be judged by what it was taught: (\d+) of \1 images were trained on"
+        ):
+            judged(whole / "checkpoint", store.path, split="train")
+        found = judged(whole / "checkpoint", store.path, split="train", overlap="allow")
+        assert found["overlap"]["images"] == len(store.select(split="train"))
+        assert "this was allowed" in found["warnings"][-1]
 
 
 def test_a_run_that_goes_on_knows_what_its_parent_saw_when_that_is_gone(whole, store, tmp_path):

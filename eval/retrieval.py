@@ -8,15 +8,18 @@ from pathlib import Path
 
 import mmssl
 from mmssl import console, files, retrieval
+from mmssl.overlap import guard
 
 
 def main(checkpoint: Path, store_path: Path, out: Path) -> None:
     """Measures how well texts find their images and images their texts, and shows a few answers."""
-    model = mmssl.load(checkpoint)
     store = mmssl.Store(store_path)
+    seen = guard.look([checkpoint], store, split="test")  # raises where the model was trained on any of these patients
+    model = mmssl.load(checkpoint)
 
     # A query is a distinct text; right is an image whose own text is identical, and in a second count one of its study.
     result = retrieval.run(model, store, split="test")
+    guard.add(result, seen)
     retrieval.show(result)
     files.write_json(out / "retrieval.json", result)
 

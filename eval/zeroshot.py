@@ -9,6 +9,7 @@ from pathlib import Path
 import mmssl
 from mmssl import console, prompts
 from mmssl.evaluation import answers, results
+from mmssl.overlap import guard
 from mmssl.zeroshot import fit, run
 
 
@@ -20,8 +21,9 @@ def main(checkpoint: Path, store_path: Path, prompt_file: Path, out: Path) -> No
     for one in asked.classes[:3]:
         console.say(f"{one.name}: {one.positive[0]!r}" + (f" against {one.negative[0]!r}" if one.negative else ""))
 
-    model = mmssl.load(checkpoint)
     store = mmssl.Store(store_path)
+    seen = guard.look([checkpoint], store, split="test")  # raises where the model was trained on any of these patients
+    model = mmssl.load(checkpoint)
 
     # Each class is the mean of its texts' unit vectors; an image is as near to it as their cosine says.
     positive, negative = answers.class_vectors(model, asked)
@@ -38,6 +40,7 @@ def main(checkpoint: Path, store_path: Path, prompt_file: Path, out: Path) -> No
     # The verdict on test: thresholds come from validation, intervals from 1,000 draws of patients.
     for unit in ("image", "study"):
         outcome = run([model], store, asked, split="test", unit=unit)
+        guard.add(outcome.result, seen)
         results.show(outcome.result)
         results.save(outcome, out / unit)
     console.say(f"written to {out}: image, study")

@@ -24,6 +24,7 @@ HOMES = {
     "export": ("mmssl.export", "export"),
     "index": ("mmssl.search.index", "index"),
     "load": ("mmssl.embed", "load"),
+    "overlap": ("mmssl.overlap.job", "overlap"),
     "phantom": ("mmssl.phantoms.hospital", "write"),
     "prepare": ("mmssl.prepare.job", "prepare"),
     "pretrain": ("mmssl.train", "pretrain"),
@@ -45,6 +46,7 @@ __all__ = [
     "export",
     "index",
     "load",
+    "overlap",
     "phantom",
     "prepare",
     "pretrain",
@@ -64,6 +66,7 @@ if TYPE_CHECKING:
     from mmssl.evaluate import evaluate as evaluate
     from mmssl.export import export as export
     from mmssl.jobs.demo import demo as demo
+    from mmssl.overlap.job import overlap as overlap
     from mmssl.phantoms.hospital import write as phantom
     from mmssl.prepare.job import prepare as prepare
     from mmssl.retrieval import retrieve as retrieve
@@ -91,7 +94,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *HOMES})
 
 
-SHARED = {"mmssl.evaluate", "mmssl.export", "mmssl.prepare", "mmssl.search", "mmssl.zeroshot"}
+SHARED = {"mmssl.evaluate", "mmssl.export", "mmssl.overlap", "mmssl.prepare", "mmssl.search", "mmssl.zeroshot"}
 """Modules that have the name of a public function."""
 
 

@@ -4,7 +4,7 @@ checkpoint.json         format, resolved config, preprocessing, intensity and to
 model.safetensors       towers and joint space
 heads.safetensors       what the objectives own, thrown away after training
 text/                   the text tower's own files: its config and tokenizer
-training_images.parquet patients as keyed hashes, and the pixel hash and pHash of each training image
+training_images.parquet what it and its parents were trained on: patients as keyed hashes, pixel hashes, pHashes
 training/               optimizer and position, to go on from; not needed to use the model
 calibration/            written later, one file for each set of prompts; outside the checkpoint's hash
 """

@@ -135,6 +135,10 @@ IndexPath = Annotated[Path, typer.Argument(metavar="INDEX", help="An index, as `
 Prompts = Annotated[Path, typer.Option(help="A YAML file, or one that comes with mmssl by its name: chexpert5 ...")]
 OneSplit = Annotated[Split, typer.Option(help="Which rows of the store.")]
 Where = Annotated[str | None, typer.Option(help="Of these, only such rows: \"view in ('PA','AP') and age > 60\".")]
+Overlap = Annotated[
+    Literal["refuse", "allow"],
+    typer.Option(help="What to do where these rows were trained on; `allow`: count them in, and say so."),
+]
 OutFolder = Annotated[Path | None, typer.Option(help="Folder for the results as files.")]
 
 app = typer.Typer(
@@ -247,6 +251,7 @@ def zeroshot(
     unit: Annotated[Literal["image", "study"], typer.Option(help="What is classified.")] = "image",
     labels: Annotated[Path | None, typer.Option(help="Table with the truth, where the store has none.")] = None,
     where: Where = None,
+    overlap: Overlap = "refuse",
     out: OutFolder = None,
     quiet: Quiet = False,
 ) -> None:
@@ -256,7 +261,8 @@ def zeroshot(
         raise typer.BadParameter("a checkpoint and a store are needed, one after the other")
     from mmssl.zeroshot import zeroshot as run
 
-    run(checkpoints, store, prompts=prompts, split=split, unit=unit, labels=labels, where=where, out=out)
+    rows = {"split": split, "unit": unit, "labels": labels, "where": where}
+    run(checkpoints, store, prompts=prompts, **rows, overlap=overlap, out=out)
 
 
 @app.command(
@@ -269,12 +275,13 @@ def calibrate(
     prompts: Prompts,
     split: OneSplit = "validation",
     where: Where = None,
+    overlap: Overlap = "refuse",
     quiet: Quiet = False,
 ) -> None:
     """Fit the probabilities of a prompt set on the validation split; kept beside the checkpoint."""
     from mmssl.zeroshot import calibrate as run
 
-    run(checkpoint, store, prompts=prompts, split=split, where=where)
+    run(checkpoint, store, prompts=prompts, split=split, where=where, overlap=overlap)
 
 
 @app.command(
@@ -323,13 +330,14 @@ def retrieve(
     store: StorePath,
     split: OneSplit = "test",
     where: Where = None,
+    overlap: Overlap = "refuse",
     out: OutFolder = None,
     quiet: Quiet = False,
 ) -> None:
     """Measure how well texts find their images and images their texts."""
     from mmssl.retrieval import retrieve as run
 
-    run(checkpoint, store, split=split, where=where, out=out)
+    run(checkpoint, store, split=split, where=where, overlap=overlap, out=out)
 
 
 @app.command(cls=Command, epilog=_example("mmssl index runs/first/best my.store my.index"))
@@ -387,6 +395,32 @@ def search(
         print(searching.to_json(hits))
     else:
         searching.print_hits(hits)
+
+
+@app.command(
+    cls=Command,
+    epilog=_example("mmssl overlap runs/first/best other.store", "mmssl overlap a.store b.store --images-only --json"),
+)
+def overlap(
+    paths: Annotated[
+        list[Path], typer.Argument(metavar="A B...", help="Two or more stores and checkpoints, each against each.")
+    ],
+    images_only: Annotated[
+        bool, typer.Option("--images-only", help="Compare images alone, as where ids are keyed with different secrets.")
+    ] = False,
+    near: Annotated[bool, typer.Option(help="Look for nearly equal images too.")] = True,
+    out: OutFolder = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The result as JSON on standard output.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Tell whose and which images stores and checkpoints have in common, split by split."""
+    from mmssl.overlap import job
+
+    found = job.overlap(paths, images_only=images_only, near=near, out=out)
+    if as_json:
+        print(job.to_json(found))
+    else:
+        job.show(found)
 
 
 @app.command(cls=Command, epilog=_example("mmssl export runs/first/best exported --to open_clip"))

@@ -112,6 +112,8 @@ def _plain_value(value: Any) -> Any:
         return plain(value)
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, Mapping):
         return {key: _plain_value(v) for key, v in value.items()}
     if isinstance(value, (list, tuple)):

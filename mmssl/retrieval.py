@@ -17,6 +17,7 @@ import mmssl
 from mmssl import console, files, metrics
 from mmssl.errors import WrongUse
 from mmssl.evaluation import rows, truth
+from mmssl.overlap import guard
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,6 +42,7 @@ def retrieve(
     *,
     split: str = "test",
     where: str | None = None,
+    overlap: guard.Asked = "refuse",
     out: Path | str | None = None,
 ) -> dict[str, Any]:
     """Recall and precision of a split's texts against its images, both ways, with intervals over patients.
@@ -53,14 +55,17 @@ def retrieve(
         store: as `mmssl prepare` makes it.
         split: train, validation, test or all.
         where: of the split, only such rows.
+        overlap: what to do where the checkpoint was trained on patients or images of these rows; `allow` goes on, and
+            says in the result how many.
         out: folder for retrieval.json.
 
     Returns:
         What retrieval.json holds: `text_to_image` and `image_to_text` with `R@10`, `R@10_ci`, `R@10_study`,
-        `chance_R@10`, `queries`, `gallery`, `precision_at_k` by label ...; `hashes`, `warnings`.
+        `chance_R@10`, `queries`, `gallery`, `precision_at_k` by label ...; `hashes`, `overlap`, `warnings`.
 
     Raises:
-        WrongUse: for a split without texts, a checkpoint of images alone, an `out` that is a file.
+        WrongUse: for a split without texts, a checkpoint of images alone or trained on these rows, an `out` that is a
+            file.
         CannotDo: for a checkpoint or store that cannot be read.
     """
     from mmssl import embed
@@ -68,7 +73,10 @@ def retrieve(
 
     if out is not None:
         files.check_folder_to_write(Path(out), option="--out")
-    result = run(embed.load(Path(checkpoint)), Store(Path(store)), split=split, where=where)
+    opened = Store(Path(store))
+    seen = guard.look([Path(checkpoint)], opened, split=split, where=where, overlap=overlap)
+    result = run(embed.load(Path(checkpoint)), opened, split=split, where=where)
+    guard.add(result, seen)
     for warning in result["warnings"]:
         console.warn(warning)
     show(result)

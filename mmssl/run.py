@@ -21,6 +21,7 @@ from mmssl.errors import CannotDo, WrongUse, many
 from mmssl.files import number_of
 from mmssl.initialise import absent, initialise
 from mmssl.model import Model, Network, Views, build_network, build_objectives, frozen_in_eval
+from mmssl.overlap import seen
 from mmssl.runlog import RunLog
 from mmssl.schedule import Clock
 from mmssl.settings import Pretrain
@@ -51,6 +52,8 @@ class Run:
     every_validation: int | None
     initialised: list[dict[str, Any]]
     truncated: float | None
+    seen: bytes | None
+    """What its checkpoints say they were trained on; in the process that writes them."""
     step: int = 0
     best: float | None = None
     validated: int | None = None
@@ -101,6 +104,7 @@ class Run:
             every_validation=settings.validation.every or every,
             initialised=initialised,
             truncated=cut,
+            seen=what_is_seen(settings, store, rows, found) if rank() == 0 else None,
         )
 
     def clock(self, began: float) -> Clock:
@@ -267,7 +271,7 @@ class Run:
             self.model.objectives,
             info,
             training=training,
-            training_images=self.validator.training_images(self.rows),
+            training_images=self.seen,
         )
 
 
@@ -294,6 +298,16 @@ def start(settings: Pretrain, found: Path | None) -> Network:
             return network
     kind = CannotDo if any(isinstance(error, CannotDo) for error in problems) else WrongUse
     raise kind("\n".join(map(str, problems)))
+
+
+def what_is_seen(settings: Pretrain, store: Store, rows: batches.TrainingRows, found: Path | None) -> bytes:
+    """The training images and those of the checkpoints that weights come from, as a checkpoint keeps them.
+
+    Made before the first step, while these still lie where the config says.
+    """
+    init = settings.init
+    parents = [name for name in (init.checkpoint, init.image, init.text) if name is not None]
+    return seen.of_run(store, rows.row, parents, before=found, given=settings.checkpoint.given_ids == "hashed")
 
 
 def check_rows(settings: Pretrain, rows: batches.TrainingRows, network: Network) -> None:

@@ -98,6 +98,9 @@ class Saving:
     """Steps between checkpoints; None: twenty in a run, and at the end."""
     best: Literal["R@10", "text_to_image_R@10", "image_to_text_R@10", "knn", "rank_image", "rank_text"] = "R@10"
     """The validation metric that decides what RUN/best is; for images alone `knn`."""
+    given_ids: Literal["hashed", "left_out"] = "hashed"
+    """Whether a checkpoint names its training patients where the store's ids are no pseudonyms: their hashes show
+    nobody, and still let somebody who can guess an id see that it is among them."""
 
 
 @dataclass(frozen=True)

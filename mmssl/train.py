@@ -22,12 +22,13 @@ from mmssl.data.store import Store
 from mmssl.distributed import first_says, on_first, rank, wait, world_size
 from mmssl.errors import WrongUse, many
 from mmssl.files import recover_folder, remove_parts
+from mmssl.overlap import witnesses
 from mmssl.run import Run
 from mmssl.runlog import RunLog
 from mmssl.schedule import Clock, rate
 from mmssl.settings import Pretrain, read
 
-NOT_OF_THE_RUN = ("run", "data.workers", "data.path", "log.trackers")
+NOT_OF_THE_RUN = ("run", "data.workers", "data.path", "log.trackers", "checkpoint.given_ids")
 """Keys that may differ between a run and its resumption."""
 
 
@@ -71,6 +72,7 @@ def run_to_its_end(settings: Pretrain, began: float, *, resume: bool) -> Path:
     if resume:
         say_where(settings, run.step, found)
     on_first(lambda: settings.run.mkdir(parents=True, exist_ok=True))
+    on_first(lambda: witnesses.note(store.path, settings.run))
     accelerator.init_trackers("log")
     log = RunLog(settings, accelerator, after=run.step, total=clock.steps)
     with log, Stop() as stop:

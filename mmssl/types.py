@@ -45,6 +45,9 @@ class Study:
     """Columns of the store that hold for every image of the study (sex, age, modality, label_NAME, source_NAME ...)."""
     keys: Mapping[str, str] = field(default_factory=dict)
     """What reports and labels are joined by: AccessionNumber, StudyInstanceUID, PatientID ... as trimmed text."""
+    births: tuple[str, ...] = field(default=(), compare=False)
+    """Marks that are equal where birth dates are, within one reading of a source: they tell two people under one id
+    apart, and say nothing else."""
 
 
 # ---- what training is made of --------------------------------------------------------------------------------------

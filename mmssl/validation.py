@@ -1,13 +1,9 @@
 """What a run looks at while it trains: retrieval, nearest neighbours, and whether the embeddings collapse."""
 
-import hashlib
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mmssl import console, metrics
 from mmssl.data.batches import TrainingRows
@@ -40,7 +36,6 @@ class Validator:
         columns = ["text", *([self.knn] if self.knn else [])]
         table = store.select(split="validation", where=settings.data.where, columns=columns)
         self.table = table.slice(0, settings.validation.rows)
-        self._training_images: bytes | None = None
 
     def __call__(self, rows: TrainingRows) -> dict[str, Any]:
         """`R@10` and its two directions, `knn`, `rank_image`, `rank_text`; what cannot be measured is left out.
@@ -116,30 +111,6 @@ class Validator:
                 found, counts = np.unique(names[places], return_counts=True)
                 right.append(found[counts.argmax()] == _name(own))
         return float(np.mean(right)) if right else None
-
-    def training_images(self, rows: TrainingRows) -> bytes:
-        """A Parquet file of the training images: patient as keyed hash, pixel hash, pHash; made once a run.
-
-        Only a store with keyed ids gives patients: a hash of ids as given could be undone by trying all of them.
-        """
-        if self._training_images is None:
-            table = self.store.select(columns=["patient_id", "pixel_hash", "phash"]).take(pa.array(rows.row))
-            key = str(self.store.manifest.get("key_id") or "").encode()[:64]
-            patients = [
-                hashlib.blake2b(patient.encode(), key=key, digest_size=16).hexdigest() if patient and key else None
-                for patient in table.column("patient_id").to_pylist()
-            ]
-            kept = pa.table(
-                {
-                    "patient": pa.array(patients, pa.string()),
-                    "pixel_hash": table.column("pixel_hash"),
-                    "phash": table.column("phash"),
-                }
-            )
-            sink = io.BytesIO()
-            pq.write_table(kept, sink, compression="zstd")
-            self._training_images = sink.getvalue()
-        return self._training_images
 
 
 def _name(value: Any) -> str:

@@ -20,6 +20,7 @@ from mmssl.evaluation import answers, judge, results, rows, truth
 from mmssl.evaluation.answers import Answers, Unit
 from mmssl.evaluation.judge import Threshold, Verdict
 from mmssl.evaluation.results import Outcome
+from mmssl.overlap import guard
 from mmssl.prompts import PromptSet
 
 Floats = NDArray[np.float64]
@@ -34,6 +35,7 @@ def zeroshot(
     unit: Unit = "image",
     labels: Path | str | None = None,
     where: str | None = None,
+    overlap: guard.Asked = "refuse",
     out: Path | str | None = None,
 ) -> dict[str, Any]:
     """Classifies the images of a split by prompts, and judges the answers where the truth is known.
@@ -51,14 +53,16 @@ def zeroshot(
         labels: a table with the truth, keyed by id, study or accession; its columns become label_NAME, and its cells
             mean what they mean to `prepare`.
         where: of the split, only such rows.
+        overlap: what to do where the checkpoint was trained on patients or images of these rows; `allow` goes on, and
+            says in the result how many.
         out: folder for zeroshot.json, predictions.parquet (row, study, label, probability), roc.svg, reliability.png.
 
     Returns:
-        What zeroshot.json holds: `macro`, `left_out`, `labels`, `hashes`, `warnings` ...
+        What zeroshot.json holds: `macro`, `left_out`, `labels`, `hashes`, `overlap`, `warnings` ...
 
     Raises:
-        WrongUse: for prompts that cannot be used, a split without rows, a checkpoint without a text tower, an `out`
-            that is a file.
+        WrongUse: for prompts that cannot be used, a split without rows, a checkpoint without a text tower or
+            trained on these rows, an `out` that is a file.
         CannotDo: for a checkpoint or store that cannot be read.
     """
     from mmssl import embed
@@ -71,10 +75,12 @@ def zeroshot(
     if out is not None:
         files.check_folder_to_write(Path(out), option="--out")
     opened = Store(Path(store))
+    seen = guard.look([Path(path) for path in paths], opened, split=split, where=where, overlap=overlap)
     outcome = run(
         [embed.load(Path(path)) for path in paths], opened, asked, split=split, unit=unit, where=where,
         labels=Path(labels) if labels is not None else None,
     )  # fmt: skip
+    guard.add(outcome.result, seen)
     for warning in outcome.result["warnings"]:
         console.warn(warning)
     results.show(outcome.result, saved=out is not None)
@@ -91,6 +97,7 @@ def calibrate(
     prompts: Path | str | PromptSet,
     split: str = "validation",
     where: str | None = None,
+    overlap: guard.Asked = "refuse",
 ) -> dict[str, Any]:
     """Fits probabilities to the truth of a split and keeps them beside the checkpoint, for these prompts.
 
@@ -101,15 +108,20 @@ def calibrate(
         The calibration as CHECKPOINT/calibration/<prompts hash>.json holds it, and its `path`.
 
     Raises:
-        WrongUse: where the split has no rows or no truth.
+        WrongUse: where the split has no rows or no truth, or was trained on and `overlap` is not `allow`.
         CannotDo: where no label has enough positives and negatives.
     """
     from mmssl import embed
     from mmssl.data.store import Store
 
     asked = _read(prompts)
+    opened = Store(Path(store))
+    seen = guard.look([Path(checkpoint)], opened, split=split, where=where, overlap=overlap)
     embedder = embed.load(Path(checkpoint))
-    fitted = fit(embedder, Store(Path(store)), asked, split=split, where=where)
+    fitted = fit(embedder, opened, asked, split=split, where=where)
+    fitted = replace(fitted, fitted_on=fitted.fitted_on | {"overlap": seen.told})
+    for warning in seen.warnings:
+        console.warn(warning)
     path = calibration.write(embedder.path, fitted)
     results.show_calibration(fitted)
     console.say(f"written to {path}; the ECE above is on the rows of the fit, `mmssl zeroshot` has it on others")

@@ -124,8 +124,10 @@ def calls(monkeypatch):
         ("mmssl.search.query", "search"),
         ("mmssl.export", "export"),
         ("mmssl.evaluate", "evaluate"),
+        ("mmssl.overlap.job", "overlap"),
     ]:
         monkeypatch.setattr(importlib.import_module(module), name, fake(name))
+    monkeypatch.setattr("mmssl.overlap.job.show", lambda found: None)  # there is nothing to show
     return made
 
 

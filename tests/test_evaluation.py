@@ -13,6 +13,7 @@ import mmssl.data.store
 import mmssl.embed
 from mmssl import console
 from mmssl.errors import WrongUse
+from mmssl.overlap import guard
 from tests.evaluation_oracle import MemoryStore, Oracle
 
 ASKED = {"column": "truth", "task": "multi_label", "classes": {"Edema": ["edema"], "Mass": ["mass"]}}
@@ -38,6 +39,7 @@ def folder(tmp_path, monkeypatch):
     oracle.path.mkdir()
     monkeypatch.setattr(mmssl.embed, "load", lambda path: {"checkpoint": oracle}[path.name])
     monkeypatch.setattr(mmssl.data.store, "Store", lambda path: {"store": store}[path.name])
+    monkeypatch.setattr(guard, "look", lambda paths, store, **rows: guard.Look({"images": 0}, []))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "prompts.yaml").write_text(yaml.safe_dump(ASKED))
     return tmp_path

@@ -67,6 +67,19 @@ def test_a_patient_is_issuer_or_site_and_id(tmp_path):
     assert found["1"].patient_id == found["3"].patient_id != found["2"].patient_id
 
 
+def test_birth_dates_tell_people_apart_and_are_no_columns(tmp_path):
+    put(tmp_path / "1", PatientID="0", StudyInstanceUID="1.1", PatientBirthDate="19500131")
+    put(tmp_path / "2", PatientID="0", StudyInstanceUID="1.1", PatientBirthDate="19620228")
+    put(tmp_path / "3", PatientID="0", StudyInstanceUID="1.2", PatientBirthDate="19000101")  # stands for unknown
+    put(tmp_path / "4", PatientID="0", StudyInstanceUID="1.3", PatientBirthDate="1950.01.31")
+    found = by_file(tmp_path)
+    assert len(found["1"].births) == 2
+    assert found["3"].births == ()
+    assert len(found["4"].births) == 1
+    assert set(found["4"].births) < set(found["1"].births)
+    assert "1950" not in repr(found)
+
+
 def test_one_study_uid_of_two_patients_is_two_studies(tmp_path):
     put(tmp_path / "1", PatientID="7", StudyInstanceUID="1.1")
     put(tmp_path / "2", PatientID="8", StudyInstanceUID="1.1")

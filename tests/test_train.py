@@ -1,5 +1,6 @@
 """Runs as users start them: they learn, stop, go on to the very same weights, and refuse what cannot be meant."""
 
+import functools
 import json
 import math
 import os
@@ -15,9 +16,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import mmssl
 from mmssl import checkpoint, embed
 from mmssl import run as running
 from mmssl.errors import CannotDo, WrongUse
+from mmssl.overlap import seen, witnesses
 from mmssl.settings import read
 from mmssl.train import pretrain
 from tests.conftest import ROOT
@@ -399,10 +402,50 @@ def test_what_a_checkpoint_says_of_itself(whole, store):
     assert info["store"]["content_hash"] == store.content_hash
     assert info["preprocess"]["resize_mode"] == "longest"
     assert info["tokenizer"]["context_length"] == 64
-    images = pq.read_table(whole / "checkpoint" / "training_images.parquet")
-    train_rows = store.select(split="train", columns=["patient_id", "pixel_hash"])
-    assert images.column("pixel_hash").to_pylist() == train_rows.column("pixel_hash").to_pylist()
-    assert not set(images.column("patient").to_pylist()) & set(train_rows.column("patient_id").to_pylist())
+    images = pq.read_table(whole / "checkpoint" / "training_images.parquet").to_pylist()
+    rows = store.select(split="train", columns=["patient_id", "pixel_hash", "phash"]).to_pylist()
+    assert [f"{image['pixel_hash']:016x}" for image in images] == [row["pixel_hash"][:16] for row in rows]
+    assert [f"{image['phash']:016x}" for image in images] == [row["phash"] for row in rows]
+    assert len({image["patient"] for image in images}) == len({row["patient_id"] for row in rows})
+
+
+def test_a_run_says_what_it_and_the_run_before_it_saw_and_is_noted_beside_its_store(whole, store, tmp_path):
+    where = "data.where=side = 'left'"
+    pretrain(TINY, *of(store, tmp_path / "run"), where, "optim.steps=1", f"init.checkpoint={whole}")
+    side = seen.side_of_checkpoint(tmp_path / "run")
+    left = len(store.select(split="train", where="side = 'left'"))
+    assert [(side.group == number).sum() for number in (0, 1)] == [left, len(store.select(split="train")) - left]
+    assert side.groups == ("trained on", "trained on before")
+    assert [witnesses.noted(store.path).count(run.resolve()) for run in (whole, tmp_path / "run")] == [1, 1]
+
+
+def test_a_run_is_judged_by_patients_that_it_was_not_taught_unless_that_is_allowed(whole, store, tmp_path):
+    found = mmssl.retrieve(whole / "checkpoint", store.path)
+    assert (found["overlap"]["images"], found["overlap"]["of"]) == (0, len(store.select(split="test")))
+    assert not [one for one in found["warnings"] if "trained on" in one]
+    asked = {"column": "side", "task": "multi_class", "classes": {"left": ["left bar"], "right": ["right bar"]}}
+    (tmp_path / "prompts.yaml").write_text(json.dumps(asked))  # JSON is YAML
+    for judged in (mmssl.retrieve, functools.partial(mmssl.zeroshot, prompts=tmp_path / "prompts.yaml")):
+        with pytest.raises(
+            WrongUse, match=r"cannot be judged by what it was taught: (\d+) of \1 images were trained on"
+        ):
+            judged(whole / "checkpoint", store.path, split="train")
+        found = judged(whole / "checkpoint", store.path, split="train", overlap="allow")
+        assert found["overlap"]["images"] == len(store.select(split="train"))
+        assert "this was allowed" in found["warnings"][-1]
+
+
+def test_a_run_that_goes_on_knows_what_its_parent_saw_when_that_is_gone(whole, store, tmp_path):
+    parent = shutil.copytree(whole, tmp_path / "parent")
+    settings = ("data.where=side = 'left'", f"init.checkpoint={parent}", "optim.steps=8")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, 6)
+        with pytest.raises(Stop):
+            pretrain(TINY, *of(store, tmp_path / "run"), *settings)
+    before = (tmp_path / "run" / "checkpoint" / seen.FILE).read_bytes()
+    shutil.rmtree(parent)
+    pretrain(TINY, *of(store, tmp_path / "run"), *settings, resume=True)
+    assert (tmp_path / "run" / "checkpoint" / seen.FILE).read_bytes() == before
 
 
 def test_texts_that_are_cut_are_counted_and_said(store, tmp_path, capsys):

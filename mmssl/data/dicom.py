@@ -101,6 +101,8 @@ class Dicom:
     num_frames: int = 1
     reason: str | None = None
     """Why there will be no picture, where the header shows that already."""
+    birth: str | None = field(default=None, repr=False)
+    """PatientBirthDate as YYYY-MM-DD, to tell two people under one id apart; no column, and in no message."""
 
 
 class Frame(NamedTuple):
@@ -290,6 +292,7 @@ def _describe(dataset: Dataset) -> Dicom:
         instance_number=dicom_values.whole(dataset, "InstanceNumber"),
         num_frames=_num_frames(dataset),
         reason=_no_image(dataset),
+        birth=dicom_values.birth(text("PatientBirthDate")),
     )
 
 

@@ -79,6 +79,16 @@ def day(date: str | None) -> datetime.date | None:
         return None
 
 
+def birth(date: str | None) -> str | None:
+    """A day of birth; None where it is not understood, or so early that it stands for one that is not known.
+
+    >>> birth("19500131"), birth("19000101")
+    ('1950-01-31', None)
+    """
+    born = day(date)
+    return born.isoformat() if born and born.year > 1900 else None
+
+
 def moment(dataset: Dataset) -> datetime.datetime | None:
     """When a study was made, to the second; by the date of its series, acquisition or content where it has none.
 

@@ -46,3 +46,16 @@ def in_two(given: Iterable[tuple[str, Split]]) -> dict[str, set[Split]]:
     for patient, split in given:
         found.setdefault(patient, set()).add(split)
     return {patient: splits for patient, splits in found.items() if len(splits) > 1}
+
+
+PROTECTED: Mapping[Split, int] = {"train": 0, "validation": 1, "test": 2}
+"""How well the splits are kept from training: whoever is found to be in two belongs to the more protected one."""
+
+
+def most_protected(found: Iterable[Split]) -> Split:
+    """Of splits, the one that is kept from training most.
+
+    >>> most_protected(["train", "test", "validation"]), most_protected(["train", "validation"])
+    ('test', 'validation')
+    """
+    return max(found, key=lambda split: PROTECTED[split])

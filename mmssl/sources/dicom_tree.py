@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import os
 from collections.abc import Iterator
 from datetime import datetime, time
 from pathlib import Path
@@ -53,6 +54,9 @@ class Source:
             max_frames: how many frames of a file become rows at most; all if left out.
         """
         self.path, self.max_frames = Path(path), max_frames
+        self.salt = os.urandom(
+            16
+        )  # of the marks of birth dates; it goes to other processes with the source, never to disk
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -89,7 +93,8 @@ class Source:
         names = _study_ids(list(groups))
         for key, group in groups.items():
             prior = priors.get(key)
-            yield _study(names[key], key[0], group, prior_study_id=names[prior] if prior else None)
+            prior_id = names[prior] if prior else None
+            yield _study(names[key], key[0], group, prior_study_id=prior_id, salt=self.salt)
 
     def decode(self, picture: Picture) -> "list[tuple[Image.Image, dict[str, Any]]]":
         """The frames of a file.
@@ -166,7 +171,7 @@ def _study_ids(keys: list[Key]) -> dict[Key, str]:
     return {key: f"{key[0] or ''}\\{key[1]}" if key[1] in shared else key[1] for key in keys}
 
 
-def _study(study_id: str, patient: str | None, group: list[_File], *, prior_study_id: str | None) -> Study:
+def _study(study_id: str, patient: str | None, group: list[_File], *, prior_study_id: str | None, salt: bytes) -> Study:
     group = sorted(group, key=_place)
     keys: dict[str, str] = {}
     for file in group:
@@ -178,7 +183,13 @@ def _study(study_id: str, patient: str | None, group: list[_File], *, prior_stud
         pictures=tuple(_picture(file) for file in group),
         columns={**columns, "prior_study_id": prior_study_id} if columns else {},
         keys=keys,
+        births=tuple(sorted({_mark(file.header.birth, salt) for file in group if file.header and file.header.birth})),
     )
+
+
+def _mark(birth: str, salt: bytes) -> str:
+    """A birth date that can be compared and not read: nobody has the salt when the source has been read."""
+    return hashlib.blake2b(birth.encode(), key=salt, digest_size=8).hexdigest()
 
 
 def _picture(file: _File) -> Picture:

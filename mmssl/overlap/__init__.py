@@ -1,0 +1,1 @@
+"""Whose and which images two stores or checkpoints have in common."""

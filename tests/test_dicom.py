@@ -341,7 +341,14 @@ def test_mr_is_lossless_and_a_shift_is_recorded():
 
 
 def test_mr_of_monochrome1_is_turned_over():
-    np.testing.assert_array_equal(picture(file(ramp(), Modality="MR", photometric="MONOCHROME1")), 4095 - ramp())
+    """At the ends of their bits, so that all slices of a series are turned over alike, and that is recorded."""
+    unsigned = dicom.pixels(file(ramp(), Modality="MR", photometric="MONOCHROME1", bits=12))[0]
+    np.testing.assert_array_equal(np.asarray(unsigned.image), 4095 - ramp())
+    signed = dicom.pixels(file(ramp(low=-500, dtype=np.int16), Modality="MR", photometric="MONOCHROME1"))[0]
+    for made, values in ((unsigned, ramp()), (signed, ramp(low=-500, dtype=np.int16))):
+        slope, intercept = images.standardise(made.image).scale
+        np.testing.assert_array_equal(np.asarray(made.image) * slope + intercept, values)
+        assert made.shown.inverse
 
 
 def test_an_enhanced_object_has_its_own_values_for_every_frame():
@@ -372,8 +379,8 @@ def test_every_frame_or_the_one_asked_for():
     assert len(dicom.pixels(data, max_frames=2)) == 2
     assert np.asarray(dicom.pixels(data, 3)[0].image)[0, 0] == 30
     assert dicom.read(data).num_frames == 5
-    with pytest.raises(IndexError, match="frame 5"):
-        dicom.pixels(data, 5)
+    assert [np.asarray(dicom.pixels(data, which)[0].image)[0, 0] for which in ("first", "middle")] == [0, 20]
+    assert reason(data, lambda file: dicom.pixels(file, 5)) == "no_such_frame"
 
 
 # ---- colour --------------------------------------------------------------------------------------------------------

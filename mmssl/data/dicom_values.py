@@ -23,6 +23,16 @@ def text(dataset: Dataset, keyword: str) -> str | None:
         return None
 
 
+def texts(dataset: Dataset, keyword: str) -> list[str]:
+    """All values of an element as trimmed text, without those that are empty."""
+    try:
+        value = dataset.get(keyword)
+        several = [value] if isinstance(value, str) else list(value if value is not None else ())
+        return [text for one in several if isinstance(one, str) and (text := one.strip(" \0\t\r\n"))]
+    except Exception:
+        return []
+
+
 def whole(dataset: Dataset, keyword: str) -> int | None:
     """A whole number, or None."""
     try:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
+HU_OFFSET = 32768
+
 INTENSITY: dict[str, Any] = {
     "version": 1,
     "short_side": 512,
@@ -20,9 +22,10 @@ INTENSITY: dict[str, Any] = {
     "decodes them makes palettes, 1 bit, CMYK and alpha (laid over black) grey or RGB",
     "jpeg_quality": 95,
     "sixteen_bit": "PNG, lossless; CT from DICOM as Hounsfield units plus hu_offset, all else as the source has it",
-    "hu_offset": 32768,
+    "hu_offset": HU_OFFSET,
     "hu_window": [-1000, 1000],
     "percentiles": [0.5, 99.5],
+    "measured": ["CT", "MR"],
 }
 """The intensity contract: how numbers in a stored picture relate to what was measured, and how `view8` shows them."""
 
@@ -33,6 +36,9 @@ UNIT = "intensity"
 
 SCALE = "scale"
 """Likewise, where values had to be changed to fit 16 bits: "slope intercept", value = stored * slope + intercept."""
+
+SHOWN = "shown"
+"""Likewise, for a picture out of a DICOM file: the rule that made it, with its numbers, as JSON."""
 
 
 def eight(image: Image.Image, modality: str | None, contract: Mapping[str, Any]) -> Image.Image:

@@ -2,8 +2,8 @@
 
     python -m benchmarks.dicom [FOLDER]
 
-FOLDER, else `dicom/` below MMSSL_DATA; pydicom's own test files come with either. Stored values have to be equal, pictures within
-one grey level; the table says how many are, and each file that is not.
+FOLDER, else `dicom/` below MMSSL_DATA; pydicom's own test files come with either. Stored values have to be equal,
+pictures within one grey level; the table says how many are, and names each file that is not.
 """
 
 import collections

@@ -16,6 +16,8 @@ JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 RLE = "1.2.840.10008.1.2.5"
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
 
+HALVED = ("YBR_FULL_422", "YBR_PARTIAL_422")
+
 TAGS = {
     "syntax": "0002,0010", "samples": "0028,0002", "photometric": "0028,0004", "planar": "0028,0006",
     "frames": "0028,0008", "rows": "0028,0010", "columns": "0028,0011", "allocated": "0028,0100",
@@ -65,11 +67,12 @@ def stored(path, folder, program=None):
     if not {"rows", "columns", "allocated", "bits", "high"} <= number.keys():
         raise CannotSay("no picture is described")
     frames, samples = number.get("frames", 1), number.get("samples", 1)
-    halved = told.get("photometric") == "YBR_FULL_422" and program is None and told["syntax"] == header(path)["syntax"]
+    halved = told.get("photometric") in HALVED and program is None and told["syntax"] == header(path)["syntax"]
     size = frames * number["rows"] * number["columns"] * (2 if halved else samples)
     data = raw.read_bytes()
-    if number["allocated"] == 1:
-        values = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
+    if number["allocated"] in (1, 12):
+        cells = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")[: size * number["allocated"]]
+        values = cells.reshape(-1, number["allocated"]).astype(np.int64) @ (1 << np.arange(number["allocated"]))
     else:
         values = np.frombuffer(data[: size * number["allocated"] // 8], f"<u{number['allocated'] // 8}")
     if values.size < size:

@@ -17,7 +17,7 @@ from pydicom.encaps import encapsulate
 from mmssl.data import dicom, images
 from mmssl.errors import Unreadable
 
-DX, CT, MR = (f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in ("1.1.1", "2", "4"))
+DX, CT, MR = (f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in ("1.1", "2", "4"))
 
 
 def dataset(values=None, *, photometric="MONOCHROME2", bits=None, frames=None, **header):

@@ -48,6 +48,7 @@ REASONS: dict[str, str] = {
     "unsupported_transfer_syntax": "pixels in a coding that no installed decoder reads (video, for one)",
     "unsupported_pixel_format": "pixels described in a way that is contradictory or not read here",
     "header_unreadable": "a DICOM file whose header cannot be read",
+    **dicom_kinds.DOUBTS,
 }
 """Every reason code of a DICOM file, with its meaning."""
 
@@ -87,7 +88,7 @@ class Dicom:
     num_frames: int = 1
     reason: str | None = None
     """Why there will be no picture, where the header shows that already."""
-    kind: dicom_kinds.Kind = dicom_kinds.Kind()
+    kind: dicom_kinds.Kind = dicom_kinds.PLAIN
     """Whether it is for processing, a capture, a localizer, a test image, and what else tells of its like."""
     view_from: dicom_views.From | None = None
     """What told the view."""
@@ -235,6 +236,11 @@ def _pydicom() -> Any:
     return pydicom
 
 
+@functools.lru_cache(maxsize=1)
+def _header_tags() -> list[Any]:
+    return [dicom_values.tag(keyword) for keyword in _HEADER]
+
+
 def _quiet() -> warnings.catch_warnings:
     return warnings.catch_warnings(action="ignore")
 
@@ -248,12 +254,12 @@ def _dataset(source: bytes | Path, *, header_only: bool) -> Dataset:
     magic = start[128:132] == b"DICM"
     if not magic and not _looks_headless(start):
         raise Unreadable("not_dicom")
-    options: dict[str, Any] = {"stop_before_pixels": True, "specific_tags": _HEADER} if header_only else {}
+    options: dict[str, Any] = {"stop_before_pixels": True, "specific_tags": _header_tags()} if header_only else {}
     with _quiet():
         try:
             file = io.BytesIO(source) if isinstance(source, bytes) else source
             dataset = pydicom.dcmread(file, force=True, **options)
-            known = "SOPClassUID" in dataset or "Modality" in dataset or "Rows" in dataset
+            known = any(dicom_values.tag(keyword) in dataset for keyword in ("SOPClassUID", "Modality", "Rows"))
         except EOFError:
             raise Unreadable("truncated" if magic else "not_dicom") from None
         except (OSError, MemoryError):

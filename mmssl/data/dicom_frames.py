@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -96,12 +96,11 @@ def _decode_one(dataset: Dataset, frame: int, syntax: str) -> tuple[np.ndarray, 
         raise Unreadable("truncated")  # some decoders would fill up what is missing
     decoder = get_decoder(syntax)
     plugins = [name for name in DECODERS[syntax] if name in decoder.available_plugins]
+    options: dict[str, Any] = {"correct_unused_bits": syntax != _RLE}
     reason = "unsupported_transfer_syntax"
     for plugin in plugins:
         try:
-            values, said = decoder.as_array(
-                dataset, index=frame, raw=True, decoding_plugin=plugin, correct_unused_bits=syntax != _RLE
-            )
+            values, said = decoder.as_array(dataset, index=frame, raw=True, decoding_plugin=plugin, **options)
             if syntax == _RLE:  # cells as they are, in runs; pydicom takes the bits stored for the lowest ones
                 values = dicom_native.sample(values, dicom_native.cells(dataset))
             return values, str(said["photometric_interpretation"])

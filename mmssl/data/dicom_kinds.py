@@ -45,8 +45,10 @@ _NO_PICTURES = (
 )
 _NAMES = ("SEG", "RTDOSE", "RTSTRUCT", "RTPLAN", "RTRECORD", "SR", "KO", "PR", "DOC", "REG", "FID", "ECG", "HD")
 _CAPTURE = f"{_STORAGE}7"
-_FOR_PROCESSING = (f"{_STORAGE}1.1.1.1", f"{_STORAGE}1.2.1", f"{_STORAGE}1.3.1")  # DX, mammography, intra-oral
-_LOCALIZER = re.compile(r"\b(locali[sz]er|scout|topogram|scanogram|scanoscope|surview)s?\b", re.IGNORECASE)
+_FOR_PROCESSING = (f"{_STORAGE}1.1.1", f"{_STORAGE}1.2.1", f"{_STORAGE}1.3.1")  # DX, mammography, intra-oral
+_LOCALIZER = re.compile(
+    r"(?<![a-z])(locali[sz]er|scout|topogram|scanogram|scanoscope|surview)s?(?![a-z])", re.IGNORECASE
+)
 
 Conversion = Literal["document", "film", "other"]
 
@@ -63,6 +65,9 @@ class Kind(NamedTuple):
     """IrradiationEventUID: one exposure, whatever pictures come of it."""
     acquired: str | None = None
     """When it was acquired, to the second at least, as it stands."""
+
+
+PLAIN = Kind()
 
 
 def is_no_picture(dataset: Dataset) -> bool:
@@ -112,10 +117,7 @@ def _is_localizer(dataset: Dataset) -> bool:
 
 
 def _sources(dataset: Dataset) -> tuple[str, ...]:
-    try:
-        items = list(dataset.get("SourceImageSequence") or ())
-    except Exception:  # a sequence that is none
-        return ()
+    items = dicom_values.items(dataset, "SourceImageSequence")
     named = (dicom_values.text(item, "ReferencedSOPInstanceUID") for item in items)
     return tuple(name for name in named if name)
 

@@ -90,7 +90,7 @@ def frames(dataset: Dataset, wanted: list[int], *, total: int, big_endian: bool)
     layout = cells(dataset)
     keyword = next(name for name in ("PixelData", *FLOATS) if name in dataset)
     data = dataset[keyword].value
-    if not isinstance(data, bytes | bytearray):
+    if not isinstance(data, bytes):
         raise Unreadable("unsupported_pixel_format")
     whole = layout.rows * layout.columns * layout.samples * total
     if layout.photometric in HALVED and len(data) >= whole:  # says that chroma is halved, and it is not
@@ -104,8 +104,9 @@ def frames(dataset: Dataset, wanted: list[int], *, total: int, big_endian: bool)
         kind = np.dtype(f"{'i' if layout.signed else 'u'}{layout.allocated // 8}")
     if 8 * len(data) < layout.count * total * layout.allocated:
         raise Unreadable("truncated")
-    if big_endian and kind.itemsize == 1 and dataset[keyword].VR == "OW":  # bytes in words, and the words turned round
-        data = np.frombuffer(data[: len(data) // 2 * 2], ">u2").astype("<u2").tobytes()
+    if big_endian and kind.itemsize != 2 and dataset[keyword].VR == "OW":
+        # only the bytes of each word of 16 bits are turned round, whatever the cells are (PS3.5 6.2)
+        data, big_endian = np.frombuffer(data[: len(data) // 2 * 2], ">u2").astype("<u2").tobytes(), False
     order = kind.newbyteorder(">" if big_endian else "<")
     return (_frame(data, number, order, layout, floats=keyword in FLOATS) for number in wanted)
 

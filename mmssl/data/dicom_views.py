@@ -139,7 +139,8 @@ def laterality(dataset: Dataset) -> str | None:
 
 
 def side_of(code: str | None) -> str | None:
-    """
+    """A side under its one letter; None where none is meant.
+
     >>> side_of("Left"), side_of("U"), side_of("?")
     ('L', 'U', None)
     """
@@ -147,12 +148,8 @@ def side_of(code: str | None) -> str | None:
 
 
 def _coded(dataset: Dataset) -> str | None:
-    try:
-        items = list(dataset.get("ViewCodeSequence") or ())
-    except Exception:  # a sequence that is none
-        return None
     found = set()
-    for item in items:
+    for item in dicom_values.items(dataset, "ViewCodeSequence"):
         scheme = _SCHEMES.get((dicom_values.text(item, "CodingSchemeDesignator") or "").upper(), "")
         found.add(CODES.get(scheme, {}).get(dicom_values.text(item, "CodeValue") or "", None))
     return found.pop() if len(found) == 1 else None

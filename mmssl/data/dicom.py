@@ -209,6 +209,8 @@ def _frame(
     except Exception:  # a description of pixels that nobody thought of must not end a run over a million files
         raise Unreadable("unsupported_pixel_format") from None
     image.info[intensity.SHOWN] = json.dumps(shown._asdict())
+    if shown.rule in ("colour", "as_is") and dicom_frames.is_lossless(dataset):
+        images.mark_lossless(image)
     return Frame(image, {"laterality": side} if side else {}, shown.rule, shown)
 
 

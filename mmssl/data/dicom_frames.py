@@ -72,6 +72,21 @@ def _check(dataset: Dataset) -> str:
     return syntax
 
 
+_LOSSY = (
+    "1.2.840.10008.1.2.4.50",
+    _EXTENDED,
+    "1.2.840.10008.1.2.4.81",
+    "1.2.840.10008.1.2.4.91",
+    "1.2.840.10008.1.2.4.203",
+)
+"""Transfer syntaxes that lose something, or may."""
+
+
+def is_lossless(dataset: Dataset) -> bool:
+    """Whether neither the transfer syntax nor anything before it, by LossyImageCompression, has lost anything."""
+    return _syntax(dataset) not in _LOSSY and dicom_values.text(dataset, "LossyImageCompression") != "01"
+
+
 def num_frames(dataset: Dataset) -> int:
     return max(1, dicom_values.whole(dataset, "NumberOfFrames") or 1)
 

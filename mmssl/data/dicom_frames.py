@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _RLE = "1.2.840.10008.1.2.5"
+_BASELINE = "1.2.840.10008.1.2.4.50"
 _EXTENDED = "1.2.840.10008.1.2.4.51"
 _DEFLATED_FRAMES = "1.2.840.10008.1.2.8.1"
 
 DECODERS: dict[str, tuple[str, ...]] = {
     _RLE: ("pylibjpeg", "pydicom"),  # 68 and 13 images/s
-    "1.2.840.10008.1.2.4.50": ("pillow", "gdcm"),  # JPEG baseline
-    _EXTENDED: ("pillow", "gdcm"),  # of 8 bits; those of 12 are `_jpeg_of_12_bits`
+    _BASELINE: ("pillow",),  # JPEG baseline; gdcm ends the process on some broken files
+    _EXTENDED: ("pillow",),  # of 8 bits; those of 12 are `_jpeg_of_12_bits`
     "1.2.840.10008.1.2.4.57": ("gdcm",),  # JPEG lossless
     "1.2.840.10008.1.2.4.70": ("gdcm",),
     "1.2.840.10008.1.2.4.80": ("pyjpegls",),  # JPEG-LS: 8.1; gdcm 5.1
@@ -73,7 +74,7 @@ def _check(dataset: Dataset) -> str:
 
 
 _LOSSY = (
-    "1.2.840.10008.1.2.4.50",
+    _BASELINE,
     _EXTENDED,
     "1.2.840.10008.1.2.4.81",
     "1.2.840.10008.1.2.4.91",

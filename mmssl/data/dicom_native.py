@@ -89,7 +89,10 @@ def frames(dataset: Dataset, wanted: list[int], *, total: int, big_endian: bool)
     """
     layout = cells(dataset)
     keyword = next(name for name in ("PixelData", *FLOATS) if name in dataset)
-    data = dataset[keyword].value
+    try:
+        data, words = dataset[keyword].value, dataset[keyword].VR == "OW"
+    except Exception:  # a value representation that there is not, for one
+        raise Unreadable("unsupported_pixel_format") from None
     if not isinstance(data, bytes):
         raise Unreadable("unsupported_pixel_format")
     whole = layout.rows * layout.columns * layout.samples * total
@@ -104,7 +107,7 @@ def frames(dataset: Dataset, wanted: list[int], *, total: int, big_endian: bool)
         kind = np.dtype(f"{'i' if layout.signed else 'u'}{layout.allocated // 8}")
     if 8 * len(data) < layout.count * total * layout.allocated:
         raise Unreadable("truncated")
-    if big_endian and kind.itemsize != 2 and dataset[keyword].VR == "OW":
+    if big_endian and kind.itemsize != 2 and words:
         # only the bytes of each word of 16 bits are turned round, whatever the cells are (PS3.5 6.2)
         data, big_endian = np.frombuffer(data[: len(data) // 2 * 2], ">u2").astype("<u2").tobytes(), False
     order = kind.newbyteorder(">" if big_endian else "<")

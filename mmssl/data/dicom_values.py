@@ -98,7 +98,7 @@ def years(age: str | None, birth: str | None, study: str | None) -> float | None
     (0.5, 40.0)
     """
     parts = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
-    if age and age[-1].upper() in parts and age[:-1].strip().isdigit():
+    if age and age[-1].upper() in parts and age[:-1].strip().isdecimal():
         return round(int(age[:-1]) * parts[age[-1].upper()], 2)
     born, seen = day(birth), day(study)
     return round((seen - born).days / 365.25, 2) if born and seen and seen >= born else None

@@ -38,6 +38,7 @@ DECODERS: dict[str, tuple[str, ...]] = {
 }
 """Decoders of pydicom per transfer syntax, fastest first (images/s of a 3056 x 2544 radiograph on one core)."""
 
+_PIXEL_DATA = 0x7FE00010
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
 _ENDED = tuple(syntax for syntax in DECODERS if syntax not in (_RLE, _DEFLATED_FRAMES))  # by the marker FF D9
 
@@ -51,13 +52,15 @@ def decode(dataset: Dataset, frames: list[int]) -> Iterator[tuple[np.ndarray, st
     syntax = _check(dataset)
     if syntax in NATIVE:
         return dicom_native.frames(dataset, frames, total=num_frames(dataset), big_endian=syntax == NATIVE[3])
+    codes = _encoded(dataset, frames)
     if dicom_values.whole(dataset, "BitsAllocated") == 1 and syntax in (_RLE, _DEFLATED_FRAMES):
-        return (_bitmap(dataset, frame, syntax) for frame in frames)
+        return (_bitmap(dataset, code, syntax) for code in codes)
     if syntax == _DEFLATED_FRAMES:
         raise Unreadable("unsupported_pixel_format")
     if syntax == _EXTENDED and dicom_values.whole(dataset, "BitsStored") == 12:
-        return (_jpeg_of_12_bits(dataset, frame) for frame in frames)
-    return (_decode_one(dataset, frame, syntax) for frame in frames)
+        return (_jpeg_of_12_bits(dataset, code) for code in codes)
+    described = _description(dataset)
+    return (_decode_one(described, code, syntax) for code in codes)
 
 
 def _check(dataset: Dataset) -> str:
@@ -104,21 +107,39 @@ def _syntax(dataset: Dataset) -> str:
     return syntax
 
 
-def _decode_one(dataset: Dataset, frame: int, syntax: str) -> tuple[np.ndarray, str]:
+def _description(dataset: Dataset) -> Dataset:
+    """What a header says of its pixels, alone, as of a file of one frame.
+
+    pydicom would look for each frame from the start of the file again: hundreds of them took quadratic time.
+    """
+    from pydicom import Dataset as Header
+
+    described = Header()
+    described.file_meta = dataset.file_meta
+    for place in list(dataset.keys()):
+        if place >> 16 == 0x0028:
+            described[place] = dataset.get_item(place)
+    described.pop("NumberOfFrames", None)
+    return described
+
+
+def _decode_one(described: Dataset, code: bytes, syntax: str) -> tuple[np.ndarray, str]:
     """One frame, by the first decoder that can."""
+    from pydicom.encaps import encapsulate
     from pydicom.pixels.decoders.base import get_decoder
 
-    if syntax in _ENDED and b"\xff\xd9" not in _encoded(dataset, frame)[-64:]:
+    if syntax in _ENDED and b"\xff\xd9" not in code[-64:]:
         raise Unreadable("truncated")  # some decoders would fill up what is missing
+    described.add_new(_PIXEL_DATA, "OB", encapsulate([code], has_bot=False))
     decoder = get_decoder(syntax)
     plugins = [name for name in DECODERS[syntax] if name in decoder.available_plugins]
     options: dict[str, Any] = {"correct_unused_bits": syntax != _RLE}
     reason = "unsupported_transfer_syntax"
     for plugin in plugins:
         try:
-            values, said = decoder.as_array(dataset, index=frame, raw=True, decoding_plugin=plugin, **options)
+            values, said = decoder.as_array(described, index=0, raw=True, decoding_plugin=plugin, **options)
             if syntax == _RLE:  # cells as they are, in runs; pydicom takes the bits stored for the lowest ones
-                values = dicom_native.sample(values, dicom_native.cells(dataset))
+                values = dicom_native.sample(values, dicom_native.cells(described))
             return values, str(said["photometric_interpretation"])
         except MemoryError:
             raise Unreadable("too_large") from None
@@ -133,23 +154,33 @@ def _decode_one(dataset: Dataset, frame: int, syntax: str) -> tuple[np.ndarray, 
     raise Unreadable(reason)
 
 
-def _encoded(dataset: Dataset, frame: int) -> bytes:
-    """The bytes of one encapsulated frame."""
-    from pydicom.encaps import get_frame
+def _encoded(dataset: Dataset, frames: list[int]) -> Iterator[bytes]:
+    """The bytes of encapsulated frames, whose numbers ascend; each part of the file is looked at once."""
+    from pydicom.encaps import generate_frames, get_frame
 
-    total = num_frames(dataset)
+    where: dict[str, Any] = {"number_of_frames": num_frames(dataset)}
+    if "ExtendedOffsetTable" in dataset and "ExtendedOffsetTableLengths" in dataset:
+        where["extended_offsets"] = (dataset.ExtendedOffsetTable, dataset.ExtendedOffsetTableLengths)
+    wanted = set(frames)
     try:
-        return bytes(get_frame(dataset.PixelData, frame, number_of_frames=total))
+        if len(frames) == 1:
+            yield bytes(get_frame(dataset.PixelData, frames[0], **where))
+            return
+        for number, code in enumerate(generate_frames(dataset.PixelData, **where)):
+            if number in wanted:
+                yield bytes(code)
+            if number == frames[-1]:
+                return
     except Exception:
         raise Unreadable("truncated") from None
+    raise Unreadable("truncated")
 
 
-def _bitmap(dataset: Dataset, frame: int, syntax: str) -> tuple[np.ndarray, str]:
+def _bitmap(dataset: Dataset, data: bytes, syntax: str) -> tuple[np.ndarray, str]:
     """A frame of 1 bit a pixel, run-length coded or deflated, which pydicom does not read."""
     import zlib
 
     try:
-        data = _encoded(dataset, frame)
         packed = zlib.decompress(data, wbits=-15) if syntax == _DEFLATED_FRAMES else _unpack_runs(data[64:])
         bits = np.unpackbits(np.frombuffer(packed, np.uint8), bitorder="little")
         return bits[: dataset.Rows * dataset.Columns].reshape(dataset.Rows, dataset.Columns), "MONOCHROME2"
@@ -173,11 +204,10 @@ def _unpack_runs(data: bytes) -> bytes:
     return bytes(found)
 
 
-def _jpeg_of_12_bits(dataset: Dataset, frame: int) -> tuple[np.ndarray, str]:
+def _jpeg_of_12_bits(dataset: Dataset, data: bytes) -> tuple[np.ndarray, str]:
     """JPEG extended of 12 bits, by gdcm itself: pydicom's way to it refuses them."""
     import gdcm
 
-    data = _encoded(dataset, frame)
     if b"\xff\xd9" not in data[-64:]:
         raise Unreadable("truncated")
     fragment = gdcm.Fragment()

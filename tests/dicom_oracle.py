@@ -21,7 +21,7 @@ HALVED = ("YBR_FULL_422", "YBR_PARTIAL_422")
 TAGS = {
     "syntax": "0002,0010", "samples": "0028,0002", "photometric": "0028,0004", "planar": "0028,0006",
     "frames": "0028,0008", "rows": "0028,0010", "columns": "0028,0011", "allocated": "0028,0100",
-    "bits": "0028,0101", "high": "0028,0102", "signed": "0028,0103",
+    "bits": "0028,0101", "high": "0028,0102", "signed": "0028,0103", "segmented": "0028,1221",
 }  # fmt: skip
 
 _LINE = re.compile(r"\(([0-9a-f]{4},[0-9a-f]{4})\) \w\w (?:\[(.*?)\]|(\S+))")
@@ -99,6 +99,9 @@ def shown(path, folder, *options, frame=0):
     program = "dcml2pnm" if syntax in JPEG_LS else "dcmj2pnm"
     if syntax not in (*NATIVE, *JPEG, *JPEG_LS, RLE):
         path = native(path, folder)
+    if "segmented" in told:  # dcmtk knows none
+        _run("gdcmconv", "--decompress-lut", path, folder / "whole.dcm")
+        path = folder / "whole.dcm"
     out = folder / "shown.pnm"
     out.unlink(missing_ok=True)
     _run(program, "-q", "-O", "+F", frame + 1, *options, path, out)

@@ -28,6 +28,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 PROGRAMS = {
     "chromium": [("chromium", "chromium-browser", "google-chrome")],
     "dcmtk": [("dcmdump",), ("dcm2pnm",), ("storescu",)],
+    "gdcm": [("gdcmraw",), ("gdcmconv",)],
     "orthanc": [("Orthanc", "orthanc")],
 }
 """What a test marked `needs_NAME` needs: one program out of each group."""

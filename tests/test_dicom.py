@@ -2,6 +2,7 @@
 
 import datetime
 import io
+import json
 import math
 import subprocess
 import zlib
@@ -17,7 +18,7 @@ from pydicom.encaps import encapsulate
 from mmssl.data import dicom, images
 from mmssl.errors import Unreadable
 
-DX, CT, MR = (f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in ("1.1.1", "2", "4"))
+DX, CT, MR = (f"1.2.840.10008.5.1.4.1.1.{kind}" for kind in ("1.1", "2", "4"))
 
 
 def dataset(values=None, *, photometric="MONOCHROME2", bits=None, frames=None, **header):
@@ -341,7 +342,14 @@ def test_mr_is_lossless_and_a_shift_is_recorded():
 
 
 def test_mr_of_monochrome1_is_turned_over():
-    np.testing.assert_array_equal(picture(file(ramp(), Modality="MR", photometric="MONOCHROME1")), 4095 - ramp())
+    """At the ends of their bits, so that all slices of a series are turned over alike, and that is recorded."""
+    unsigned = dicom.pixels(file(ramp(), Modality="MR", photometric="MONOCHROME1", bits=12))[0]
+    np.testing.assert_array_equal(np.asarray(unsigned.image), 4095 - ramp())
+    signed = dicom.pixels(file(ramp(low=-500, dtype=np.int16), Modality="MR", photometric="MONOCHROME1"))[0]
+    for made, values in ((unsigned, ramp()), (signed, ramp(low=-500, dtype=np.int16))):
+        slope, intercept = images.standardise(made.image).scale
+        np.testing.assert_array_equal(np.asarray(made.image) * slope + intercept, values)
+        assert made.shown.inverse
 
 
 def test_an_enhanced_object_has_its_own_values_for_every_frame():
@@ -372,8 +380,8 @@ def test_every_frame_or_the_one_asked_for():
     assert len(dicom.pixels(data, max_frames=2)) == 2
     assert np.asarray(dicom.pixels(data, 3)[0].image)[0, 0] == 30
     assert dicom.read(data).num_frames == 5
-    with pytest.raises(IndexError, match="frame 5"):
-        dicom.pixels(data, 5)
+    assert [np.asarray(dicom.pixels(data, which)[0].image)[0, 0] for which in ("first", "middle")] == [0, 20]
+    assert reason(data, lambda file: dicom.pixels(file, 5)) == "no_such_frame"
 
 
 # ---- colour --------------------------------------------------------------------------------------------------------
@@ -749,3 +757,123 @@ def test_jpeg_of_12_bits(tmp_path):
     )
     subprocess.run(["dcmdjpeg", str(tmp_path / "x.dcm"), str(tmp_path / "plain.dcm")], check=True, capture_output=True)
     np.testing.assert_array_equal(picture(tmp_path / "x.dcm"), picture(tmp_path / "plain.dcm"))
+
+
+# ---- what a store keeps of it --------------------------------------------------------------------------------------
+
+
+def kept(data, **options):
+    return images.standardise(dicom.pixels(data)[0].image, **options)
+
+
+def test_colour_that_no_codec_touched_stays_without_loss():
+    stored = kept(file(RGB, photometric="RGB", Modality="US"))
+    assert stored.format == "PNG"
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(stored.bytes))), RGB)
+    assert kept(file(RGB, photometric="RGB", Modality="US"), short_side=20).format == "JPEG"
+    assert kept(file(RGB, photometric="RGB", Modality="US", LossyImageCompression="01")).format == "JPEG"
+    lossy = encapsulated(RGB, uid.JPEGBaseline8Bit, jpeg(RGB), photometric="YBR_FULL_422", Modality="US")
+    assert kept(save(lossy)).format == "JPEG"
+    assert kept(file(ramp(high=255, dtype=np.uint8), Modality="US")).format == "PNG"
+
+
+def test_a_windowed_picture_is_a_jpeg_unless_asked():
+    data = file(ramp(), WindowCenter=1800, WindowWidth=1500)
+    assert kept(data).format == "JPEG"
+    stored = kept(data, eight_bit="png")
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(stored.bytes))), picture(data))
+    assert len(kept(data, jpeg_quality=50).bytes) < len(kept(data).bytes)
+
+
+def test_what_is_stored_says_how_it_was_made():
+    shown = json.loads(
+        kept(file(ramp(), WindowCenter=[9, 1800], WindowWidth=[0, 1501], photometric="MONOCHROME1")).shown
+    )
+    expected = {"rule": "window", "low": 1049.5, "high": 2549.5, "function": "LINEAR", "number": 2, "inverse": True}
+    assert shown == expected
+    shown = dicom.pixels(file(ramp(), WindowCenter=100, WindowWidth=50, VOILUTFunction="SIGMOID"))[0].shown
+    assert (shown.low, shown.high, shown.function) == (75, 125, "SIGMOID")
+    values = np.random.default_rng(0).integers(500, 3500, (50, 60)).astype(np.uint16)
+    low, high = np.percentile(values, [10, 90], method="inverted_cdf")
+    shown = dicom.pixels(file(values), percentiles=(10, 90))[0].shown
+    assert (shown.rule, shown.low, shown.high) == ("percentiles", low, high)
+
+
+def test_which_modalities_stay_measurements_is_asked():
+    pet = file(ramp(), Modality="PT", RescaleSlope=2, RescaleIntercept=0)
+    assert dicom.pixels(pet)[0].rule == "percentiles"
+    made = dicom.pixels(pet, measured=("PT",))[0]
+    assert made.rule == "stored_values"
+    np.testing.assert_array_equal(np.asarray(made.image), ramp())
+    ct = file(ramp(), Modality="CT", RescaleSlope=1, RescaleIntercept=-1024, WindowCenter=40, WindowWidth=400)
+    made = dicom.pixels(ct, measured=())[0]
+    assert made.rule == "window"
+    assert_close(np.asarray(made.image), each(lambda x: linear(x - 1024, 40, 400), ramp()))
+
+
+# ---- cells and tables that few files have --------------------------------------------------------------------------
+
+
+def test_a_segmented_palette():
+    """PS3.3 C.7.9.2: 3 entries as they stand, then a line of 4 up to 100, then both again by their place."""
+    code = {8: np.array([0, 3, 7, 8, 9, 1, 4, 101, 2, 2, 0, 0, 0, 0], "u1"),
+            16: np.array([0, 3, 7, 8, 9, 1, 4, 101, 2, 2, 0, 0], "<u2")}  # fmt: skip
+    once = [7, 8, 9, 32, 55, 78, 101]
+    for bits, data in code.items():
+        header = {f"{name}PaletteColorLookupTableDescriptor": [14, 0, bits] for name in ("Red", "Green", "Blue")}
+        header |= {f"Segmented{name}PaletteColorLookupTableData": data.tobytes() for name in ("Red", "Green", "Blue")}
+        values = np.arange(16, dtype=np.uint8).reshape(4, 4)
+        found = picture(file(values, photometric="PALETTE COLOR", Modality="US", **header))
+        assert found[..., 0].ravel().tolist() == [*once, *once, 101, 101]
+
+
+def test_a_broken_segmented_palette():
+    for code in ([2, 2, 0, 0], [1, 4, 9], [5, 1, 1], [0], [1, 0, 3]):
+        header = {f"{name}PaletteColorLookupTableDescriptor": [14, 0, 16] for name in ("Red", "Green", "Blue")}
+        data = np.array(code, "<u2").tobytes()
+        header |= {f"Segmented{name}PaletteColorLookupTableData": data for name in ("Red", "Green", "Blue")}
+        values = np.arange(16, dtype=np.uint8).reshape(4, 4)
+        assert reason(file(values, photometric="PALETTE COLOR", Modality="US", **header)) == "unsupported_pixel_format"
+
+
+def test_a_dark_picture_of_a_palette_is_not_taken_for_8_bits():
+    """Whether entries of 16 bits hold 8 is seen by the palette, not by the colours that a frame happens to have."""
+    entries = (np.arange(256) * 257).astype("<u2")
+    header = {f"{name}PaletteColorLookupTableDescriptor": [256, 0, 16] for name in ("Red", "Green", "Blue")}
+    header |= {f"{name}PaletteColorLookupTableData": entries.tobytes() for name in ("Red", "Green", "Blue")}
+    dark = np.zeros((4, 4), np.uint8)
+    dark[0, 0] = 1
+    assert picture(file(dark, photometric="PALETTE COLOR", Modality="US", **header)).max() == 1
+
+
+def test_a_table_with_more_bits_than_it_says():
+    entries = [0, 1000, 2000, 4000]
+    found = picture(file(np.array([[0, 1], [2, 3]], np.uint16), VOILUTSequence=table(entries, 0, 8)))
+    assert_close(found, np.array([[0, 1000], [2000, 4000]]) / 4095 * 255)
+
+
+def test_bits_above_and_below_in_runs():
+    """Run-length coded cells are cells: the high bit says where a value stands in them."""
+    noisy = (ramp() << 4 | 5).astype(np.uint16)
+    made = dataset(noisy, bits=12, HighBit=15, WindowCenter=1800, WindowWidth=1500)
+    halves = (noisy >> 8).astype(np.uint8), (noisy & 0xFF).astype(np.uint8)
+    segments = [b"".join(bytes([0, byte]) for byte in half.ravel()) for half in halves]
+    start = [2, 64, 64 + len(segments[0])]
+    code = b"".join(number.to_bytes(4, "little") for number in start).ljust(64, b"\0") + b"".join(segments)
+    made.file_meta.TransferSyntaxUID = uid.RLELossless
+    made.PixelData = encapsulate([code])
+    made["PixelData"].VR, made["PixelData"].is_undefined_length = "OB", True
+    np.testing.assert_array_equal(picture(save(made)), picture(file(ramp(), WindowCenter=1800, WindowWidth=1500)))
+
+
+def test_contradictory_cells():
+    for header in (
+        {"bits": 17},
+        {"HighBit": 17},
+        {"HighBit": 3, "bits": 12},
+        {"BitsAllocated": 7},
+        {"SamplesPerPixel": 2},
+    ):
+        assert reason(file(ramp(), **header)) == "unsupported_pixel_format"
+    odd = dataset(RGB[:, :31], photometric="YBR_FULL_422", PixelData=RGB[:, :21].tobytes())
+    assert reason(save(odd)) == "unsupported_pixel_format"

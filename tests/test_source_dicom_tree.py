@@ -292,3 +292,55 @@ def test_no_header_value_outside_the_listed_columns(tmp_path):
     assert "SECRET" not in told
     assert "1951" not in told
     assert "'age': 69.0" in told
+
+
+def reasons(path, **options):
+    found = studies(path, **options)
+    return {picture.source_id: picture.reason for study in found for picture in study.pictures}
+
+
+def test_pictures_that_are_not_wanted_have_a_reason(tmp_path):
+    raw = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.1.1.1", "IrradiationEventUID": "1.7"}
+    capture = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7"}
+    one, other = ({"PatientID": "7", "StudyInstanceUID": uid} for uid in ("1.1", "1.2"))
+    put(tmp_path / "shown", **one, IrradiationEventUID="1.7")
+    put(tmp_path / "raw", **one, **raw)
+    put(tmp_path / "screenshot", **one, **capture)
+    put(tmp_path / "phantom", **one, QualityControlImage="YES")
+    put(tmp_path / "scout", **one, Modality="CT", ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    put(tmp_path / "raw alone", **other, **raw)
+    put(tmp_path / "film", **{**other, "StudyInstanceUID": "1.3"}, **capture)
+    expected = {
+        "shown": None, "raw": "for_processing", "screenshot": "secondary_capture", "phantom": "test_image",
+        "scout": "localizer", "raw alone": None, "film": None,
+    }  # fmt: skip
+    assert reasons(tmp_path) == expected
+    kept = {"for_processing": "keep", "secondary_capture": "keep", "localizer": "keep", "test_image": "keep"}
+    assert set(reasons(tmp_path, **kept).values()) == {None}
+    dropped = {"for_processing": "drop", "secondary_capture": "drop"}
+    assert reasons(tmp_path, **dropped) == expected | {"raw alone": "for_processing", "film": "secondary_capture"}
+
+
+def test_a_view_that_only_the_study_names(tmp_path):
+    put(tmp_path / "1", PatientID="7", StudyInstanceUID="1.1", StudyDescription="CHEST PA")
+    put(tmp_path / "2", PatientID="7", StudyInstanceUID="1.2", StudyDescription="CHEST PA")
+    put(tmp_path / "3", PatientID="7", StudyInstanceUID="1.2", StudyDescription="CHEST PA", ViewPosition="LL")
+    views = {one.source_id: one.columns["view"] for study in studies(tmp_path) for one in study.pictures}
+    assert views == {"1": "PA", "2": "unknown", "3": "LL"}
+
+
+@pytest.mark.parametrize(("frame", "grey"), [("first", 0), ("middle", 20), (1, 10)])
+def test_one_frame_of_each_file(tmp_path, frame, grey):
+    put(tmp_path / "1", values=np.stack([np.full((4, 5), 10 * k, np.uint8) for k in range(4)]), frames=4, Modality="US")
+    source = Source(tmp_path, frame=frame)
+    ((study,),) = (list(source.studies()),)
+    assert [int(np.asarray(image)[0, 0]) for image, _ in source.decode(study.pictures[0])] == [grey]
+    with pytest.raises(Unreadable, match="no_such_frame"):
+        Source(tmp_path, frame=4).decode(study.pictures[0])
+
+
+def test_how_grey_is_kept_is_asked_of_the_source(tmp_path):
+    put(tmp_path / "1", values=ramp(), Modality="PT")
+    ((study,),) = (list(Source(tmp_path).studies()),)
+    modes = [Source(tmp_path, measured=names).decode(study.pictures[0])[0][0].mode for names in ((), ("PT",))]
+    assert modes == ["L", "I;16"]

@@ -1,11 +1,20 @@
 """DICOM files in: header values as columns, pixels as pictures.
 
-How a grey picture is made (PS3.3 C.11; PS3.4 N.2): stored values -> modality LUT, or slope and intercept -> VOI LUT, or
-the first window with its function, or the 0.5 to 99.5 percentile of what is not padding -> inverted for MONOCHROME1 or
-a PresentationLUTShape of INVERSE (both say the same thing, so once). Overlays are left out. What comes out:
+How a grey picture is made (PS3.3 C.11; PS3.4 N.2), in this order; `Frame.shown` records which rule was followed:
+
+1. stored values, the bits above and below them masked out (old overlays stand there; overlays are left out),
+2. the first modality LUT, else slope and intercept; of an enhanced object those of the frame, then the shared ones,
+3. the first VOI LUT, else the first window that is one, with its function (LINEAR, LINEAR_EXACT, SIGMOID), else
+   nothing for 8 bits that are ready for display, else the 0.5 to 99.5 percentile of what is not padding,
+4. turned over for MONOCHROME1 or a PresentationLUTShape of INVERSE (both say the same thing, so once),
+5. padding that touches the edge is black.
+
+Real-world values, presentation LUTs (they belong to other objects) and supplemental palettes are left alone.
+What comes out:
 
 - CT: Hounsfield units + 32768 as 16 bits, where the header gives a slope and an intercept and names no other unit.
-- MR, and CT in other units: the stored values as 16 bits, as they are (signed ones shifted, which the picture records).
+- MR, and CT in other units: the stored values as 16 bits, as they are (signed ones shifted, inverse ones turned over,
+  which the picture records). Which modalities stay such measurements can be chosen (`measured`).
 - every other grey picture: 8 bits after the VOI step. 8-bit pictures of ultrasound and the like that have neither a
   LUT nor a window are ready for display and stay as they are; so do bitmaps of 1 bit.
 - colour: RGB of 8 bits each.
@@ -15,12 +24,14 @@ from __future__ import annotations
 
 import functools
 import io
+import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from mmssl.data import dicom_frames, dicom_values, images
+from mmssl.data import dicom_frames, dicom_kinds, dicom_pictures, dicom_values, dicom_views, images, intensity
 from mmssl.errors import Unreadable
 
 if TYPE_CHECKING:
@@ -31,10 +42,13 @@ if TYPE_CHECKING:
 REASONS: dict[str, str] = {
     **images.REASONS,
     "not_dicom": "not a DICOM file, or an index of others (DICOMDIR)",
-    "not_an_image": "a DICOM object without a picture: report, presentation, plan or dose, waveform, document",
+    "not_an_image": "a DICOM object without a picture of a patient: report, presentation, plan or dose, segmentation, "
+    "waveform, document",
+    "no_such_frame": "fewer frames than the number of the one that was asked for",
     "unsupported_transfer_syntax": "pixels in a coding that no installed decoder reads (video, for one)",
     "unsupported_pixel_format": "pixels described in a way that is contradictory or not read here",
     "header_unreadable": "a DICOM file whose header cannot be read",
+    **dicom_kinds.DOUBTS,
 }
 """Every reason code of a DICOM file, with its meaning."""
 
@@ -45,41 +59,14 @@ MAX_TOTAL = 2**30
 """Files with more pixels in all their frames together are refused as too_large; a limit of frames counts first."""
 
 _DICOMDIR = "1.2.840.10008.1.3.10"
-_RT = "1.2.840.10008.5.1.4.1.1.481."
-_RT_IMAGE = "1.2.840.10008.5.1.4.1.1.481.1"
 
 _HEADER = [
-    "SpecificCharacterSet",
-    "SOPClassUID",
-    "SOPInstanceUID",
-    "ImageType",
-    "StudyDate",
-    "SeriesDate",
-    "AcquisitionDate",
-    "ContentDate",
-    "StudyTime",
-    "AccessionNumber",
-    "Modality",
-    "Manufacturer",
-    "InstitutionName",
-    "ManufacturerModelName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientAge",
-    "EthnicGroup",
-    "BodyPartExamined",
-    "ViewPosition",
-    "StudyInstanceUID",
-    "SeriesInstanceUID",
-    "InstanceNumber",
-    "Laterality",
-    "ImageLaterality",
-    "NumberOfFrames",
-    "Rows",
-    "Columns",
-]
+    "SpecificCharacterSet", "SOPClassUID", "SOPInstanceUID", "StudyDate", "SeriesDate", "AcquisitionDate",
+    "ContentDate", "StudyTime", "AccessionNumber", "Modality", "Manufacturer", "InstitutionName",
+    "ManufacturerModelName", "PatientID", "IssuerOfPatientID", "PatientBirthDate", "PatientSex", "PatientAge",
+    "EthnicGroup", "BodyPartExamined", "StudyInstanceUID", "SeriesInstanceUID", "InstanceNumber", "Laterality",
+    "ImageLaterality", "NumberOfFrames", "Rows", "Columns", *dicom_kinds.TAGS, *dicom_views.TAGS,
+]  # fmt: skip
 """All that is read of a header where no pixels are needed."""
 
 
@@ -103,6 +90,10 @@ class Dicom:
     """Why there will be no picture, where the header shows that already."""
     birth: str | None = field(default=None, repr=False)
     """PatientBirthDate as YYYY-MM-DD, to tell two people under one id apart; no column, and in no message."""
+    kind: dicom_kinds.Kind = dicom_kinds.PLAIN
+    """Whether it is for processing, a capture, a localizer, a test image, and what else tells of its like."""
+    view_from: dicom_views.From | None = None
+    """What told the view."""
 
 
 class Frame(NamedTuple):
@@ -112,8 +103,10 @@ class Frame(NamedTuple):
     """L, RGB, or I;16 whose info says what its values mean (`intensity.UNIT`, `intensity.SCALE`)."""
     columns: dict[str, Any]
     """Columns of the store that hold for this frame alone."""
-    rule: dicom_frames.Rule
-    """By which rule stored values became these."""
+    rule: dicom_pictures.Rule
+    """By which rule stored values became these ..."""
+    shown: dicom_pictures.Shown
+    """... and with which numbers; `image.info` says the same as JSON under `intensity.SHOWN`."""
 
 
 def read(source: bytes | Path) -> Dicom:
@@ -127,25 +120,51 @@ def read(source: bytes | Path) -> Dicom:
         return _describe(dataset)
 
 
-def pixels(source: bytes | Path, frame: int | None = None, *, max_frames: int | None = None) -> list[Frame]:
-    """The pictures of a DICOM file: all frames, the first `max_frames`, or the one asked for (counted from 0).
+Which = int | Literal["first", "middle"]
+"""A frame: its number from 0, or its place."""
+
+
+def pixels(
+    source: bytes | Path,
+    frame: Which | None = None,
+    *,
+    max_frames: int | None = None,
+    measured: Sequence[str] = intensity.INTENSITY["measured"],
+    percentiles: Sequence[float] = intensity.INTENSITY["percentiles"],
+) -> list[Frame]:
+    """The pictures of a DICOM file: all frames, the first `max_frames`, or the one asked for.
+
+    Args:
+        source: a file, or its bytes.
+        frame: the only one that is wanted.
+        max_frames: how many there are at most.
+        measured: modalities whose grey pictures of more than 8 bits stay measurements of 16 bits.
+        percentiles: between which grey is stretched where the header gives no window.
 
     Raises:
         Unreadable: with one of `REASONS`.
-        IndexError: there is no such frame.
     """
     dataset = _dataset(source, header_only=False)
     with _quiet():
         if _no_image(dataset):
             raise Unreadable("not_an_image")
-        total = _num_frames(dataset)
-        if frame is not None and not 0 <= frame < total:
-            raise IndexError(f"frame {frame}: the file has {total}")
-        wanted = [frame] if frame is not None else list(range(total if max_frames is None else min(total, max_frames)))
+        wanted = _wanted(dicom_frames.num_frames(dataset), frame, max_frames)
         if _num_pixels(dataset) * len(wanted) > MAX_TOTAL:
             raise Unreadable("too_large")
         decoded = dicom_frames.decode(dataset, wanted)
-        return [_frame(dataset, number, *one) for number, one in zip(wanted, decoded, strict=True)]
+        return [
+            _frame(dataset, number, *one, measured=measured, percentiles=percentiles)
+            for number, one in zip(wanted, decoded, strict=True)
+        ]
+
+
+def _wanted(total: int, frame: Which | None, max_frames: int | None) -> list[int]:
+    if frame is None:
+        return list(range(total if max_frames is None else min(total, max_frames)))
+    number = {"first": 0, "middle": total // 2}[frame] if isinstance(frame, str) else frame
+    if not 0 <= number < total:
+        raise Unreadable("no_such_frame")
+    return [number]
 
 
 def is_dicom(content: bytes) -> bool:
@@ -170,16 +189,31 @@ def open_any(source: bytes | Path) -> list[tuple[Image.Image, dict[str, Any]]]:
     return [(frame.image, columns | frame.columns) for frame in pixels(content)]
 
 
-def _frame(dataset: Dataset, number: int, values: np.ndarray, photometric: str) -> Frame:
+def _frame(
+    dataset: Dataset,
+    number: int,
+    values: np.ndarray,
+    photometric: str,
+    *,
+    measured: Sequence[str],
+    percentiles: Sequence[float],
+) -> Frame:
     try:
-        image, rule = dicom_frames.picture(dataset, number, values, photometric)
+        image, shown = dicom_pictures.picture(
+            dataset, number, values, photometric, measured=measured, percentiles=percentiles
+        )
+        anatomy = dicom_values.functional(dataset, number, "FrameAnatomySequence")
+        side = dicom_views.side_of(dicom_values.text(anatomy, "FrameLaterality"))
     except Unreadable:
         raise
     except MemoryError:
         raise Unreadable("too_large") from None
     except Exception:  # a description of pixels that nobody thought of must not end a run over a million files
         raise Unreadable("unsupported_pixel_format") from None
-    return Frame(image, {}, rule)
+    image.info[intensity.SHOWN] = json.dumps(shown._asdict())
+    if shown.rule in ("colour", "as_is") and dicom_frames.is_lossless(dataset):
+        images.mark_lossless(image)
+    return Frame(image, {"laterality": side} if side else {}, shown.rule, shown)
 
 
 # ---- the file ------------------------------------------------------------------------------------------------------
@@ -206,6 +240,11 @@ def _pydicom() -> Any:
     return pydicom
 
 
+@functools.lru_cache(maxsize=1)
+def _header_tags() -> list[Any]:
+    return [dicom_values.tag(keyword) for keyword in _HEADER]
+
+
 def _quiet() -> warnings.catch_warnings:
     return warnings.catch_warnings(action="ignore")
 
@@ -219,12 +258,12 @@ def _dataset(source: bytes | Path, *, header_only: bool) -> Dataset:
     magic = start[128:132] == b"DICM"
     if not magic and not _looks_headless(start):
         raise Unreadable("not_dicom")
-    options: dict[str, Any] = {"stop_before_pixels": True, "specific_tags": _HEADER} if header_only else {}
+    options: dict[str, Any] = {"stop_before_pixels": True, "specific_tags": _header_tags()} if header_only else {}
     with _quiet():
         try:
             file = io.BytesIO(source) if isinstance(source, bytes) else source
             dataset = pydicom.dcmread(file, force=True, **options)
-            known = "SOPClassUID" in dataset or "Modality" in dataset or "Rows" in dataset
+            known = any(dicom_values.tag(keyword) in dataset for keyword in ("SOPClassUID", "Modality", "Rows"))
         except EOFError:
             raise Unreadable("truncated" if magic else "not_dicom") from None
         except (OSError, MemoryError):
@@ -269,13 +308,14 @@ def _looks_headless(start: bytes) -> bool:
 def _describe(dataset: Dataset) -> Dicom:
     text = functools.partial(dicom_values.text, dataset)
     keys = {key: text(key) for key in ("AccessionNumber", "StudyInstanceUID", "PatientID")}
+    view, view_from = dicom_views.view(dataset)
     scanner = " ".join(part for part in (text("Manufacturer"), text("ManufacturerModelName")) if part)
     return Dicom(
         columns={
             "modality": text("Modality"),
             "body_part": text("BodyPartExamined"),
-            "view": text("ViewPosition") or "unknown",
-            "laterality": text("ImageLaterality") or text("Laterality"),
+            "view": view,
+            "laterality": dicom_views.laterality(dataset),
             "sex": text("PatientSex"),
             "age": dicom_values.years(text("PatientAge"), text("PatientBirthDate"), text("StudyDate")),
             "ethnicity": text("EthnicGroup"),
@@ -290,21 +330,16 @@ def _describe(dataset: Dataset) -> Dicom:
         series_uid=text("SeriesInstanceUID"),
         instance_uid=text("SOPInstanceUID"),
         instance_number=dicom_values.whole(dataset, "InstanceNumber"),
-        num_frames=_num_frames(dataset),
+        num_frames=dicom_frames.num_frames(dataset),
         reason=_no_image(dataset),
         birth=dicom_values.birth(text("PatientBirthDate")),
+        kind=dicom_kinds.of(dataset),
+        view_from=view_from,
     )
 
 
 def _no_image(dataset: Dataset) -> str | None:
-    kind = dicom_values.text(dataset, "SOPClassUID") or ""
-    if kind.startswith(_RT) and kind != _RT_IMAGE:
-        return "not_an_image"
-    return None if _num_pixels(dataset) > 0 else "not_an_image"
-
-
-def _num_frames(dataset: Dataset) -> int:
-    return max(1, dicom_values.whole(dataset, "NumberOfFrames") or 1)
+    return None if _num_pixels(dataset) > 0 and not dicom_kinds.is_no_picture(dataset) else "not_an_image"
 
 
 def _num_pixels(dataset: Dataset) -> int:

@@ -3,24 +3,57 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 
+@functools.lru_cache(maxsize=512)
+def tag(keyword: str) -> Any:
+    """The tag of a keyword, found once: a header is asked for some forty."""
+    from pydicom.tag import Tag
+
+    return Tag(keyword)
+
+
+def value(dataset: Dataset, keyword: str) -> Any:
+    """What stands under a keyword, or None; raises nearly anything where it cannot be read."""
+    place = tag(keyword)
+    return dataset[place].value if place in dataset else None
+
+
 def text(dataset: Dataset, keyword: str) -> str | None:
     """A value as trimmed text, the first of several; None where it is empty or cannot be read."""
     try:
-        value = dataset.get(keyword)
-        if value is not None and not isinstance(value, str | bytes | int | float):
-            value = value[0] if len(value) else None
-        if value is None or isinstance(value, bytes):
+        found = value(dataset, keyword)
+        if found is not None and not isinstance(found, str | bytes | int | float):
+            found = found[0] if len(found) else None
+        if found is None or isinstance(found, bytes):
             return None
-        return str(value).strip(" \0\t\r\n") or None
+        return str(found).strip(" \0\t\r\n") or None
     except Exception:  # a value that pydicom cannot convert, in one of its many ways
         return None
+
+
+def texts(dataset: Dataset, keyword: str) -> list[str]:
+    """All values of an element as trimmed text, without those that are empty."""
+    try:
+        found = value(dataset, keyword)
+        several = [found] if isinstance(found, str) else list(found if found is not None else ())
+        return [text for one in several if isinstance(one, str) and (text := one.strip(" \0\t\r\n"))]
+    except Exception:
+        return []
+
+
+def items(dataset: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence; none where it is not there, or is no sequence."""
+    try:
+        return [item for item in value(dataset, keyword) or () if not isinstance(item, str | bytes | int | float)]
+    except Exception:
+        return []
 
 
 def whole(dataset: Dataset, keyword: str) -> int | None:
@@ -40,20 +73,20 @@ def real(dataset: Dataset, keyword: str) -> float | None:
 def numbers(dataset: Dataset, keyword: str) -> list[float]:
     """All values of an element that are finite numbers."""
     try:
-        value = dataset.get(keyword)
-        several = [value] if isinstance(value, str | int | float) else list(value if value is not None else ())
-        found = [float(one) for one in several]
+        found = value(dataset, keyword)
+        several = [found] if isinstance(found, str | int | float) else list(found if found is not None else ())
+        wanted = [float(one) for one in several]
     except Exception:
         return []
-    return [number for number in found if math.isfinite(number)]
+    return [number for number in wanted if math.isfinite(number)]
 
 
 def functional(dataset: Dataset, number: int, keyword: str) -> Dataset:
     """Where an enhanced object keeps a macro: the group of frame `number`, the shared one, else the data set itself."""
     for groups, place in (("PerFrameFunctionalGroupsSequence", number), ("SharedFunctionalGroupsSequence", 0)):
         try:
-            return dataset[groups][place][keyword][0]
-        except (KeyError, IndexError, TypeError):
+            return value(dataset, groups)[place][tag(keyword)][0]
+        except Exception:  # no such groups, or broken ones
             continue
     return dataset
 
@@ -65,7 +98,7 @@ def years(age: str | None, birth: str | None, study: str | None) -> float | None
     (0.5, 40.0)
     """
     parts = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
-    if age and age[-1].upper() in parts and age[:-1].strip().isdigit():
+    if age and age[-1].upper() in parts and age[:-1].strip().isdecimal():
         return round(int(age[:-1]) * parts[age[-1].upper()], 2)
     born, seen = day(birth), day(study)
     return round((seen - born).days / 365.25, 2) if born and seen and seen >= born else None

@@ -61,6 +61,10 @@ class Stored(NamedTuple):
     """True: `bytes` are those of the input file."""
     scale: tuple[float, float] | None = None
     """(slope, intercept) where values had to be changed to fit 16 bits: value = stored * slope + intercept."""
+    shown: str | None = None
+    """Of a picture out of a DICOM file: by which rule it was made, with its numbers, as JSON."""
+    view: Image.Image | None = None
+    """What the towers see of it, in 8 bits: for whoever measures it, who then need not decode the bytes."""
 
 
 def open_image(data: bytes | Path) -> Image.Image:
@@ -121,13 +125,30 @@ def read_bytes(path: Path) -> bytes:
         raise Unreadable("missing") from None
 
 
-def standardise(image: Image.Image, *, short_side: int = 512) -> Stored:
+def mark_lossless(image: Image.Image) -> None:
+    """Says of a picture that was not opened here that no codec has touched it: it is stored without loss if it fits."""
+    vars(image)[_LOSSLESS] = True
+
+
+def standardise(
+    image: Image.Image,
+    *,
+    short_side: int = 512,
+    eight_bit: intensity.EightBit = "jpeg",
+    jpeg_quality: int = intensity.INTENSITY["jpeg_quality"],
+) -> Stored:
     """A picture as a store keeps it; never enlarged.
 
     - The bytes of an 8-bit file whose short side fits stay as they are, whatever the mode; `view8` flattens.
     - 16-bit stays 16-bit, as PNG. Integers and floats that do not fit are shifted or scaled into 16 bits: `scale`.
     - All else (what is larger, animated, or lies on its side) becomes grey or RGB, transparent ones laid over black:
-      as PNG where the source was lossless and is not made smaller, else as JPEG of quality 95.
+      as PNG where the source was lossless and is not made smaller, else as JPEG (or PNG, if asked).
+
+    Args:
+        image: as `open_image` or `dicom.pixels` gives it.
+        short_side: larger pictures are made smaller.
+        eight_bit: how 8 bits are kept that cannot stay as they are.
+        jpeg_quality: of those that become JPEG.
 
     Raises:
         Unreadable: `decode_failed`, where the picture is of a kind that cannot be converted.
@@ -142,21 +163,24 @@ def standardise(image: Image.Image, *, short_side: int = 512) -> Stored:
     lossless = vars(image).get(_LOSSLESS, image.format in _LOSSLESS_FORMATS) and small is plain
     if encoded is not None and small is plain and not deep and _is_plain_file(image, encoded):
         data, kind = encoded, _FORMAT.get(image.format or "", image.format or "")
-    elif deep or lossless:
+    elif deep or lossless or eight_bit == "png":
         data, kind = _png(small), "PNG"
     else:
-        data, kind = _jpeg(small), "JPEG"
+        data, kind = _jpeg(small, jpeg_quality), "JPEG"
+    view = view8(small, None)
     return Stored(
         bytes=data,
         width=small.width,
         height=small.height,
         is_colour=colour,
         pixel_hash=digest.hexdigest(),
-        phash=_phash(view8(small, None)),
+        phash=_phash(view),
         format=kind,
         bits=16 if deep else 8,
         kept=data is encoded,
         scale=intensity.scale_of(small),
+        shown=image.info.get(intensity.SHOWN),
+        view=view,
     )
 
 
@@ -314,10 +338,10 @@ def _png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _jpeg(image: Image.Image) -> bytes:
+def _jpeg(image: Image.Image, quality: int) -> bytes:
     buffer = io.BytesIO()
     options = {"subsampling": 0} if image.mode == "RGB" else {}
-    image.save(buffer, "JPEG", quality=intensity.INTENSITY["jpeg_quality"], exif=b"", **options)
+    image.save(buffer, "JPEG", quality=quality, exif=b"", **options)
     return buffer.getvalue()
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Le
 
 from mmssl.errors import Unreadable
 
@@ -12,18 +15,56 @@ if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
 
-INTENSITY: dict[str, Any] = {
-    "version": 1,
-    "short_side": 512,
-    "eight_bit": "as given, after the VOI window where the source is DICOM: files that fit byte for byte; where they "
-    "are too large, animated or lie on their side, lossless ones that fit as PNG, the rest as JPEG of quality 95; who "
-    "decodes them makes palettes, 1 bit, CMYK and alpha (laid over black) grey or RGB",
-    "jpeg_quality": 95,
-    "sixteen_bit": "PNG, lossless; CT from DICOM as Hounsfield units plus hu_offset, all else as the source has it",
-    "hu_offset": 32768,
-    "hu_window": [-1000, 1000],
-    "percentiles": [0.5, 99.5],
-}
+HU_OFFSET = 32768
+"""What is added to Hounsfield units, so that none is negative."""
+
+EightBit = Literal["jpeg", "png"]
+
+
+@dataclass(frozen=True)
+class Intensity:
+    """What a store keeps of the numbers in a picture, and how they are shown."""
+
+    short_side: Annotated[int, Ge(32)] = 512
+    """Larger pictures are made smaller, to a short side of so many pixels."""
+    eight_bit: EightBit = "jpeg"
+    """How 8 bits that cannot stay as they are, are kept: jpeg, or png without loss."""
+    jpeg_quality: Annotated[int, Ge(1), Le(100)] = 95
+    measured: tuple[str, ...] = ("CT", "MR")
+    """Modalities whose grey DICOM pictures of more than 8 bits stay measurements of 16 bits, without a window."""
+    hu_window: tuple[float, float] = (-1000, 1000)
+    """Between which Hounsfield units are shown."""
+    percentiles: tuple[float, float] = (0.5, 99.5)
+    """Between which all else is shown that has no window of its own."""
+
+    def __post_init__(self) -> None:
+        low, high = self.percentiles
+        if not 0 <= low < high <= 100:
+            raise ValueError(f"percentiles={low:g},{high:g}: two numbers from 0 to 100, the lower first")
+        if not self.hu_window[0] < self.hu_window[1]:
+            raise ValueError(f"hu_window={self.hu_window[0]:g},{self.hu_window[1]:g}: the lower end comes first")
+
+    def contract(self) -> dict[str, Any]:
+        """The intensity contract that a store's manifest and a checkpoint carry, as plain values."""
+        coded = f"JPEG of quality {self.jpeg_quality}" if self.eight_bit == "jpeg" else "PNG"
+        return {
+            "version": 1,
+            "short_side": self.short_side,
+            "eight_bit": "as given, after the VOI window where the source is DICOM: files that fit byte for byte; "
+            "where they are too large, animated or lie on their side, lossless ones that fit as PNG (colour and what "
+            f"was ready for display out of DICOM too), the rest as {coded}; who decodes them makes palettes, 1 bit, "
+            "CMYK and alpha (laid over black) grey or RGB",
+            "jpeg_quality": self.jpeg_quality,
+            "sixteen_bit": "PNG, lossless; CT from DICOM as Hounsfield units plus hu_offset, all else as the source "
+            "has it",
+            "hu_offset": HU_OFFSET,
+            "hu_window": list(self.hu_window),
+            "percentiles": list(self.percentiles),
+            "measured": list(self.measured),
+        }
+
+
+INTENSITY: dict[str, Any] = Intensity().contract()
 """The intensity contract: how numbers in a stored picture relate to what was measured, and how `view8` shows them."""
 
 HU = "HU+32768"
@@ -33,6 +74,9 @@ UNIT = "intensity"
 
 SCALE = "scale"
 """Likewise, where values had to be changed to fit 16 bits: "slope intercept", value = stored * slope + intercept."""
+
+SHOWN = "shown"
+"""Likewise, for a picture out of a DICOM file: the rule that made it, with its numbers, as JSON."""
 
 
 def eight(image: Image.Image, modality: str | None, contract: Mapping[str, Any]) -> Image.Image:

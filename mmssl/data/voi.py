@@ -17,6 +17,8 @@ Function = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 ENOUGH = 2**20
 """As many values give percentiles that no eye tells from the true ones."""
 
+_BLOCK = 2**16  # values that are looked up at a time: their places fit a cache
+
 
 class Table(NamedTuple):
     """A DICOM lookup table (PS3.3 C.11.1.1): the entries, the first value mapped, the bits of an entry."""
@@ -35,6 +37,13 @@ def window(values: np.ndarray, center: float, width: float, function: Function =
     if width == 1:
         return (values > center - 0.5).astype(np.float64)
     return np.clip((values - (center - 0.5)) / (width - 1) + 0.5, 0, 1)
+
+
+def ends(center: float, width: float, function: Function = "LINEAR") -> tuple[float, float]:
+    """The values up to which a window is black and from which it is white; a sigmoid has none but is named alike."""
+    if function == "LINEAR":
+        return center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2
+    return center - width / 2, center + width / 2
 
 
 def is_window(width: float, function: Function) -> bool:
@@ -64,7 +73,12 @@ def each_value(values: np.ndarray, function: Callable[[np.ndarray], np.ndarray])
     """`function(values)`, for a function that looks at each value alone; few possible values are computed once."""
     if not is_small(values) or values.size < 4096:
         return function(values)
-    return function(all_values(values.dtype))[as_index(values)]
+    table, places = function(all_values(values.dtype)), as_index(values)
+    found = np.empty(values.shape, table.dtype)
+    for start in range(0, len(values), step := max(1, _BLOCK // max(1, values[0].size))):
+        block = slice(start, start + step)
+        np.take(table, places[block], mode="clip", out=found[block])  # no place is outside: clip spares the test
+    return found
 
 
 def percentiles(

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from mmssl import files, page
 from mmssl.data import dicom
-from mmssl.data.dicom_frames import XRAY
+from mmssl.data.dicom_pictures import XRAY
 from mmssl.data.store import Store
 from mmssl.prepare import clean, summary
 

@@ -4,12 +4,13 @@ import functools
 import hashlib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mmssl import console
-from mmssl.data import dicom, folders
+from mmssl.data import dicom, dicom_studies, folders, intensity
 from mmssl.errors import Unreadable
 from mmssl.types import Picture, Study
 
@@ -46,17 +47,38 @@ class Source:
     patients_known = True
     table_columns = ()
 
-    def __init__(self, path: Path, *, max_frames: int | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        frame: dicom.Which | None = None,
+        max_frames: int | None = None,
+        for_processing: Literal["twin", "keep", "drop"] = "twin",
+        secondary_capture: Literal["beside", "keep", "drop"] = "beside",
+        localizer: Literal["keep", "drop"] = "drop",
+        test_image: Literal["keep", "drop"] = "drop",
+        measured: tuple[str, ...] = tuple(intensity.INTENSITY["measured"]),
+        percentiles: tuple[float, float] = tuple(intensity.INTENSITY["percentiles"]),
+    ) -> None:
         """Reads nothing yet.
 
         Args:
             path: of the folder.
+            frame: the one frame of each file that becomes a row: first, middle, or its number from 0.
             max_frames: how many frames of a file become rows at most; all if left out.
+            for_processing: what becomes of raw images: `twin` drops them where the picture made from them is there.
+            secondary_capture: `beside` drops screenshots and scans where the study has other pictures.
+            localizer: what becomes of survey scans.
+            test_image: what becomes of phantoms and test patterns.
+            measured: modalities whose grey pictures stay measurements of 16 bits.
+            percentiles: between which grey is stretched where the header gives no window.
         """
         self.path, self.max_frames = Path(path), max_frames
-        self.salt = os.urandom(
-            16
-        )  # of the marks of birth dates; it goes to other processes with the source, never to disk
+        # Of the marks of birth dates; it goes to other processes with the source, never to disk.
+        self.salt = os.urandom(16)
+        self.frame: dicom.Which | None = frame
+        self.wanted = dicom_studies.Wanted(for_processing, secondary_capture, localizer, test_image)
+        self.measured, self.percentiles = measured, percentiles
 
     @classmethod
     def recognises(cls, path: Path) -> bool:
@@ -93,6 +115,7 @@ class Source:
         names = _study_ids(list(groups))
         for key, group in groups.items():
             prior = priors.get(key)
+            group = _screen(group, self.wanted)
             prior_id = names[prior] if prior else None
             yield _study(names[key], key[0], group, prior_study_id=prior_id, salt=self.salt)
 
@@ -104,7 +127,13 @@ class Source:
         """
         if picture.path is None:
             raise Unreadable("missing")
-        frames = dicom.pixels(picture.path, max_frames=self.max_frames)
+        frames = dicom.pixels(
+            picture.path,
+            self.frame,
+            max_frames=self.max_frames,
+            measured=self.measured,
+            percentiles=self.percentiles,
+        )
         return [(frame.image, frame.columns) for frame in frames]
 
     def _headers(self) -> Iterator[_File]:
@@ -160,6 +189,18 @@ def _find_patients(groups: dict[Key, list[_File]]) -> None:
     for key in [key for key in groups if key[0] is None and len(holders.get(key[1], ())) == 1]:
         (holder,) = holders[key[1]]
         groups[holder] += [file._replace(flags=("patient_from_study",)) for file in groups.pop(key)]
+
+
+def _screen(group: list[_File], wanted: dicom_studies.Wanted) -> list[_File]:
+    """Files of a study with what can be said only where all its headers are known: who is wanted, and some views."""
+    known = [file for file in group if file.header]
+    headers = [file.header for file in known if file.header]
+    reasons, views = dicom_studies.reasons(headers, wanted), dicom_studies.views(headers)
+    screened = [
+        file._replace(reason=reason, header=replace(header, columns={**header.columns, "view": view}))
+        for file, header, reason, view in zip(known, headers, reasons, views, strict=True)
+    ]
+    return [file for file in group if not file.header] + screened
 
 
 def _study_ids(keys: list[Key]) -> dict[Key, str]:

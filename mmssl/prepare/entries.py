@@ -165,7 +165,7 @@ def studies(found: Iterable[Study], folder: Path | None = None) -> Spill[Study]:
 
 def _plain_study(study: Study) -> list[Any]:
     paths = [None if one.path is None else str(one.path) for one in study.pictures]
-    return [as_plain(study), paths]
+    return [as_plain(study), paths, list(study.births)]
 
 
 def _plain_picture(picture: Picture) -> list[Any]:
@@ -179,18 +179,18 @@ def _whole_picture(told: list[Any]) -> Picture:
 
 
 def as_plain(study: Study) -> list[Any]:
-    """A study as lists and dicts, without where its files lie."""
+    """A study as lists and dicts, without where its files lie, and without marks that differ from call to call."""
     pictures = [[one.source_id, dict(one.columns), one.reason] for one in study.pictures]
     return [study.study_id, study.patient_id, pictures, study.report, study.text, dict(study.columns), dict(study.keys)]
 
 
 def _whole_study(told: list[Any]) -> Study:
-    (study_id, patient_id, pictures, report, text, columns, keys), paths = told
+    (study_id, patient_id, pictures, report, text, columns, keys), paths, births = told
     whole = tuple(
         Picture(source_id, None if path is None else Path(path), own, reason)
         for (source_id, own, reason), path in zip(pictures, paths, strict=True)
     )
-    return Study(study_id, patient_id, whole, report, text, columns, keys)
+    return Study(study_id, patient_id, whole, report, text, columns, keys, births=tuple(births))
 
 
 def _plain(entry: Entry) -> list[Any]:

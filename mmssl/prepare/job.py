@@ -182,6 +182,9 @@ def _named(path: Path | str) -> Path:
     return path if path.name not in ("", "..") else path.resolve()
 
 
+GENERAL = ("dicom_tree", "hf_dataset", "image_folder", "table")
+"""Layouts that fit many sources: one that knows a public data set goes before them."""
+
 # ---- before --------------------------------------------------------------------------------------------------------
 
 
@@ -192,14 +195,15 @@ def _reader(source: Path, layout: str | None, settings: Prepare) -> tuple[Any, s
     known = plugins.names("sources")
     if layout is None:
         found = [name for name in known if plugins.find("sources", name).recognises(source)]
+        found = [name for name in found if name not in GENERAL] or found
         if len(found) != 1:
             if other := files.swapped(source, needed="a source"):
                 raise WrongUse(other)
             said = f"could be {' or '.join(found)}" if found else "is of no kind that is recognised"
             raise WrongUse(
                 f"{source} {said}; name its kind with --layout, one of {', '.join(known)}. A source is a table "
-                "(.csv, .tsv, .jsonl, .parquet), an image folder with metadata.csv, a folder of DICOM files, or a data "
-                "set saved to disk"
+                "(.csv, .tsv, .jsonl, .parquet), an image folder with metadata.csv, a folder of DICOM files, a data set "
+                "saved to disk, or a public data set as it is published"
             )
         layout = found[0]
     part = plugins.find("sources", layout)

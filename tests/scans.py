@@ -109,12 +109,12 @@ class Scan:
         return np.diag([-1, -1, 1, 1]) @ affine
 
     def values(self):
-        """[X, Y, Z] of that volume."""
-        return np.stack([one.values for one in self.slices], axis=-1).transpose(1, 0, 2)
+        """[X, Y, Z] of that volume; numbers of an MR have no unit, and none of them is negative."""
+        units = np.stack([one.values for one in self.slices], axis=-1).transpose(1, 0, 2)
+        return units if "RescaleIntercept" in self.header else units + 1024
 
-    def write(self, folder, *, order=None):
+    def write(self, folder):
         """The files, named in an order of no meaning."""
-        folder.mkdir(parents=True, exist_ok=True)
         names = [f"{(7 * number) % 97:02d}_{number}.dcm" for number in range(len(self.slices))]
         paths = []
         for name, one in zip(names, self.slices, strict=True):
@@ -123,24 +123,23 @@ class Scan:
         return paths
 
     def dataset(self, one):
-        header = {**self.header, **one.header}
-        slope, intercept = float(header.get("RescaleSlope", 1)), float(header.get("RescaleIntercept", -1024))
+        series = self.header["SeriesInstanceUID"]
+        header = {keyword: value for keyword, value in {**self.header, **one.header}.items() if value is not None}
+        slope, intercept = header.get("RescaleSlope", 1), header.get("RescaleIntercept", -1024)
         stored = np.rint((one.values - intercept) / slope).astype("<i2" if header.get("signed") else "<u2")
         made = blank(CLASSES[self.modality], stored, signed=bool(header.pop("signed", False)))
-        made.SOPInstanceUID = f"{header['SeriesInstanceUID']}.{one.number}.{abs(hash(one.position.tobytes())) % 10**8}"
+        made.SOPInstanceUID = f"{series}.{one.number}"
         made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID
         made.Modality, made.InstanceNumber = self.modality, one.number
         made.PixelSpacing = list(self.spacing)
         made.ImageOrientationPatient = [f"{value:.8f}" for direction in self.directions for value in direction]
-        made.ImagePositionPatient = [f"{value:.6f}" for value in one.position]
+        if one.position is not None:
+            made.ImagePositionPatient = [f"{value:.6f}" for value in one.position]
         for keyword, value in header.items():
-            if value is None:
-                delattr(made, keyword)
-            else:
-                setattr(made, keyword, value)
+            setattr(made, keyword, value)
         return made
 
-    def enhanced(self, order=None):
+    def enhanced(self, order=None, *, thickness=9.0):
         """All of it as one file of many frames, which come in any order."""
         order = list(range(len(self.slices))) if order is None else order
         stored = np.stack([self.slices[place].values + 1024 for place in order]).astype("<u2")
@@ -154,7 +153,7 @@ class Scan:
         orientation = [value for direction in self.directions for value in direction]
         shared = group(
             PlaneOrientationSequence={"ImageOrientationPatient": orientation},
-            PixelMeasuresSequence={"PixelSpacing": list(self.spacing), "SliceThickness": 9.0},
+            PixelMeasuresSequence={"PixelSpacing": list(self.spacing), "SliceThickness": thickness},
         )
         made.SharedFunctionalGroupsSequence = Sequence([shared])
         frames = []

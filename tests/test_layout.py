@@ -102,7 +102,15 @@ def test_importing_the_package_loads_nothing_heavy(tmp_path, program):
 
 def test_training_loads_only_what_it_needs(tmp_path):
     """What reads DICOM, reports and indexes stays out of the processes that train."""
-    assert not loaded(tmp_path, "import mmssl.train") & {"monai", "spacy", "pydicom", "nibabel", "lancedb", "pandas", "sklearn"}
+    assert not loaded(tmp_path, "import mmssl.train") & {
+        "monai",
+        "spacy",
+        "pydicom",
+        "nibabel",
+        "lancedb",
+        "pandas",
+        "sklearn",
+    }
 
 
 def test_only_mmssl_can_be_imported_from_elsewhere(tmp_path):

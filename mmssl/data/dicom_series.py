@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,12 +41,17 @@ class Part(NamedTuple):
 class Group(NamedTuple):
     """Frames of one series that are one volume, or that are none for one reason."""
 
-    members: dict[Hashable, tuple[int, ...]]
-    """{name of the file: its frames}, files in the order of their slices; as they came, where there is no volume."""
+    members: dict[Path, tuple[int, ...]]
+    """{file: its frames}, files in the order of their slices; as they came, where there is no volume."""
     reason: str | None
     """Of `voxels.REASONS` or of `dicom.REASONS`; None: a volume."""
     is_split: bool = False
     """Whether its series has other volumes as well."""
+
+    @property
+    def parts(self) -> list[Part]:
+        """As `build` takes them."""
+        return [Part(path, frames) for path, frames in self.members.items()]
 
 
 # ---- headers -------------------------------------------------------------------------------------------------------
@@ -89,42 +94,42 @@ def _read(source: bytes | Path, *, header_only: bool) -> Dataset:
             raise Unreadable("header_unreadable") from None
 
 
-def series(headers: Mapping[Hashable, Header]) -> list[Group]:
+def series(headers: Mapping[Path, Header]) -> list[Group]:
     """Files as volumes, by their headers alone; every frame of every file is in exactly one group.
 
     A file of many frames is in several groups where it holds several volumes. Slices that came twice are in the group
     of the others: only pixels can show that they are the same.
 
     Args:
-        headers: {name of the file: what `header` says of it}; files of any number of series, in any order.
+        headers: {file: what `header` says of it}; files of any number of series, in any order.
     """
     found: list[Group] = []
-    by_series: dict[str, list[tuple[Hashable, int, stacks.Plane]]] = {}
-    aside: dict[tuple[str | None, str], dict[Hashable, tuple[int, ...]]] = {}
-    for name, one in headers.items():
+    by_series: dict[str, list[tuple[Path, int, stacks.Plane]]] = {}
+    aside: dict[tuple[str | None, str], dict[Path, tuple[int, ...]]] = {}
+    for path, one in headers.items():
         lost = [frame for frame, plane in enumerate(one.planes) if plane is None]
         reason = one.reason or ("series_unknown" if one.series is None else None)
         if reason or lost:
             frames = range(len(one.planes)) if reason else lost
-            aside.setdefault((one.series, reason or "geometry_unknown"), {})[name] = tuple(frames)
+            aside.setdefault((one.series, reason or "geometry_unknown"), {})[path] = tuple(frames)
         if not reason and one.series is not None:
-            placed = [(name, frame, plane) for frame, plane in enumerate(one.planes) if plane is not None]
+            placed = [(path, frame, plane) for frame, plane in enumerate(one.planes) if plane is not None]
             by_series.setdefault(one.series, []).extend(placed)
     for slices in by_series.values():
         found += _volumes(slices) if slices else []
     return [*found, *(Group(members, reason) for (_, reason), members in aside.items())]
 
 
-def _volumes(slices: Sequence[tuple[Hashable, int, stacks.Plane]]) -> list[Group]:
+def _volumes(slices: Sequence[tuple[Path, int, stacks.Plane]]) -> list[Group]:
     """The frames of one series as volumes, and what is left over."""
     parts: list[Group] = []
     for group in stacks.groups([plane for _, _, plane in slices]):
         same = stacks.same_places([slices[place][2] for place in group])
         reason = _objection([slices[group[one[0]]][2] for one in same])
-        members: dict[Hashable, tuple[int, ...]] = {}
+        members: dict[Path, tuple[int, ...]] = {}
         for place in group if reason else [group[one] for depth in same for one in depth]:
-            name, frame, _ = slices[place]
-            members[name] = (*members.get(name, ()), frame)
+            path, frame, _ = slices[place]
+            members[path] = (*members.get(path, ()), frame)
         parts.append(Group(members, reason))
     good = sum(part.reason is None for part in parts)
     return [
@@ -155,9 +160,7 @@ class _Slice(NamedTuple):
     modality: str | None
 
 
-def build(
-    parts: Sequence[Part | Path], *, gaps: bool = False
-) -> tuple[voxels.Volume | None, dict[Path, str | None]]:
+def build(parts: Sequence[Part | Path], *, gaps: bool = False) -> tuple[voxels.Volume | None, dict[Path, str | None]]:
     """The volume of a group of `series`, and for each file None where it is in the volume, else the reason.
 
     Args:
@@ -199,7 +202,7 @@ def _slices(part: Part, room: int) -> list[_Slice]:
         raise Unreadable(told.reason or "geometry_unknown")
     if sum(place.size[0] * place.size[1] for place in places if place) > room:
         raise Unreadable("too_large")
-    if dicom_values.text(dataset, "ModalityLUTSequence") or "ModalityLUTSequence" in dataset:
+    if "ModalityLUTSequence" in dataset:
         raise Unreadable("unsupported_pixel_format")  # tables give no measure that slices of a volume would share
     modality = dicom_values.text(dataset, "Modality")
     found = []
@@ -269,7 +272,7 @@ def _volume(slices: list[_Slice], *, gaps: bool) -> voxels.Volume:
 def _meaning(slices: list[_Slice]) -> tuple[voxels.Unit, voxels.Rule, list[str]]:
     """What the numbers of slices are, and how they came about."""
     told = {one.rescale for one in slices}
-    if None in told and len(told) > 1 or len({one.modality for one in slices}) > 1:
+    if (None in told and len(told) > 1) or len({one.modality for one in slices}) > 1:
         raise Unreadable("unsupported_pixel_format")
     flags = ["rescale_varies"] if len(told) > 1 else []
     if None in told:
@@ -303,9 +306,3 @@ def _between(slices: list[np.ndarray], at: Sequence[float]) -> tuple[np.ndarray,
         mixed = slices[before].astype(np.float64) * (1 - share) + slices[after] * share
         values[step] = np.rint(mixed) if kind == np.int16 else mixed
     return values, filled
-
-
-def parts_of(group: Group, paths: Mapping[Hashable, Path]) -> Iterator[Part]:
-    """The files of a group as `build` takes them."""
-    for name, frames in group.members.items():
-        yield Part(paths[name], frames)

@@ -85,13 +85,14 @@ def read(
     except (ImageFileError, HeaderDataError, ValueError, OverflowError):
         raise Unreadable("header_unreadable") from None
     header: Any = image.header
+    proxy: Any = image.dataobj
     values = _numbers(image, number)
     affine, flags = _affine(header, assume_ras=assume_ras)
     said = bytes(header["descrip"].item()).rstrip(b"\0").decode("latin-1")
     is_hu = modality == "CT" or said == _OURS + "HU"
     if is_hu and is_unlikely(values):
         flags.append("hu_unlikely")
-    plain = image.dataobj.slope == 1 and image.dataobj.inter == 0
+    plain = proxy.slope == 1 and proxy.inter == 0
     return voxels.Volume(
         values,
         affine,
@@ -250,7 +251,7 @@ def is_unlikely(values: np.ndarray) -> bool:
 
 
 def encode(volume: voxels.Volume, *, compressed: bool = True) -> bytes:
-    """A NIfTI-1 file, the same bytes every time, with its unit in `descrip`; sform, and qform where the axes are square.
+    """A NIfTI-1 file, the same bytes every time; with an sform, a qform where no axis is oblique to another, its unit.
 
     Raises:
         ValueError: an axis has more than 32,767 voxels.

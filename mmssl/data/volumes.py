@@ -105,7 +105,7 @@ def from_series(paths: Iterable[Path | str], *, gaps: bool = False) -> Volume:
     if not good and gaps:  # what headers object to for its gaps alone may be a volume now
         good = [group for group in groups if group.reason in ("missing_slices", "unequal_spacing")]
     if len(good) == 1:
-        volume, reasons = dicom_series.build(list(dicom_series.parts_of(good[0], _same(given))), gaps=gaps)
+        volume, reasons = dicom_series.build(good[0].parts, gaps=gaps)
         if volume is not None:
             return volume
         refused = list(reasons.values())
@@ -131,12 +131,12 @@ def read_all(paths: Path | str | Iterable[Path | str], *, gaps: bool = False) ->
     groups, unread = _grouped(found)
     for group in groups:
         if group.reason is None or (gaps and group.reason in ("missing_slices", "unequal_spacing")):
-            volume, reasons = dicom_series.build(list(dicom_series.parts_of(group, _same(found))), gaps=gaps)
+            volume, reasons = dicom_series.build(group.parts, gaps=gaps)
             if volume is not None and group.is_split:
                 volume = voxels.with_flags(volume, "series_split")
             yield Found(volume, reasons)
         else:
-            yield Found(None, {path: group.reason for path in group.members if isinstance(path, Path)})
+            yield Found(None, dict.fromkeys(group.members, group.reason))
     if unread:
         yield Found(None, unread)
 
@@ -151,10 +151,6 @@ def _grouped(paths: Sequence[Path]) -> tuple[list[dicom_series.Group], dict[Path
         except Unreadable as error:
             unread[path] = error.reason
     return dicom_series.series(headers), unread
-
-
-def _same(paths: Sequence[Path]) -> dict[Path, Path]:
-    return {path: path for path in paths}
 
 
 def _said(what: str, reason: str) -> str:

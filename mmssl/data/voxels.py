@@ -242,7 +242,7 @@ def resample(volume: Volume, spacing: float | tuple[float, float, float], *, out
     values = ndimage.affine_transform(
         volume.values.astype(np.float32, copy=False),
         inverse[:3, :3],
-        inverse[:3, 3],
+        tuple(inverse[:3, 3]),  # pyright: ignore[reportArgumentType]
         output_shape=shape,
         order=1,
         mode="nearest",

@@ -1,4 +1,4 @@
-"""DICOM series as volumes: against the phantom's own formula, dcm2niix and nibabel, and what no volume can be made of."""
+"""DICOM series as volumes: against the phantom's formula, dcm2niix and nibabel, and what no volume can be made of."""
 
 import itertools
 import shutil
@@ -13,7 +13,7 @@ from scipy import ndimage
 from mmssl.data import dicom_series, volumes
 from mmssl.errors import CannotDo, Unreadable, WrongUse
 from tests import scans
-from tests.scans import AXIAL, ORIENTATIONS, Scan
+from tests.scans import ORIENTATIONS, Scan
 
 SHUFFLED = [5, 0, 7, 1, 2, 11, 3, 4, 6, 8, 10, 9]
 ROUGH = 2e-6  # places are written with six decimals

@@ -149,7 +149,7 @@ def _announced(start: bytes) -> int:
         voxels_there, each = math.prod(int(one) for one in shape), header.get_data_dtype().itemsize
     except (HeaderDataError, ValueError, KeyError, OverflowError):
         raise Unreadable("header_unreadable") from None
-    if voxels_there <= 0 or min(shape, default=0) <= 0:
+    if not 1 <= int(header["dim"][0]) <= 7 or min(shape, default=0) <= 0:
         raise Unreadable("header_unreadable")
     if voxels_there * each > MAX_BYTES or offset > MAX_BYTES:
         raise Unreadable("too_large")

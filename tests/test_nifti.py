@@ -3,6 +3,7 @@
 import gzip
 import io
 import struct
+import tracemalloc
 
 import nibabel
 import numpy as np
@@ -60,12 +61,13 @@ def test_numbers_and_places_are_those_of_nibabel(kind, packed, dtype):
         (np.array([-40000], np.int32), np.float32),
         (np.array([32767], np.uint16), np.int16),
         (np.array([np.nan, 3.0]), np.int16),
+        (np.array([np.inf, 0.25]), np.float32),
     ],
 )
 def test_int16_where_nothing_is_lost_else_float32(values, kind):
     volume = nifti.read(made(values.reshape(-1, 1, 1)))
     assert volume.values.dtype == kind
-    assert np.array_equal(volume.values.ravel(), np.nan_to_num(values))
+    assert np.array_equal(volume.values.ravel(), np.nan_to_num(values, posinf=0))
 
 
 @pytest.mark.parametrize("scale", [(1.0, -1024.0), (2.0, 3.0), (0.5, 0.0), (0.1, -7.25)])
@@ -111,10 +113,11 @@ def test_hounsfield_units_are_rescaled_no_second_time():
     "spoilt",
     [
         lambda units: units.clip(-1024) - 1024,
+        lambda units: np.where(units < -500, -1024, units) - 1024,
         lambda units: units.clip(-1024) + 1024,
         lambda units: units * 0 + 7,
     ],
-    ids=["twice", "never", "constant"],
+    ids=["twice", "twice_without_noise", "never", "constant"],
 )
 def test_numbers_that_are_hardly_hounsfield_units_are_flagged(spoilt):
     values = spoilt(body().astype(np.int32)).astype(np.int16)
@@ -210,7 +213,12 @@ def test_a_bomb_is_never_unfolded(monkeypatch):
         file.write(bytes(2**24))
     assert reason(buffer.getvalue()) == "too_large"
     small = made(VALUES)
-    assert np.array_equal(nifti.read(gzip.compress(small + bytes(2**24), 1)).values, VALUES)
+    longer = gzip.compress(small + bytes(2**25), 1)
+    tracemalloc.start()
+    assert np.array_equal(nifti.read(longer).values, VALUES)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 2**23
     monkeypatch.setattr("mmssl.data.voxels.MAX_VOXELS", VALUES.size - 1)
     assert reason(small) == "too_large"
 
@@ -230,6 +238,26 @@ def test_a_bomb_is_never_unfolded(monkeypatch):
 )
 def test_a_file_that_is_none(content, why):
     assert reason(content) == why
+
+
+def test_a_volume_of_one_voxel_is_smaller_than_the_longest_header():
+    assert nifti.read(gzip.compress(made(np.full((1, 1, 1), 7, np.int16)))).values.item() == 7
+
+
+def test_headers_of_any_bytes_are_read_or_refused(caplog):
+    """Nothing but `Unreadable` comes out, without a warning, and nibabel keeps what it read to itself."""
+    random, whole = np.random.default_rng(11), made()
+    for _ in range(300):
+        content = bytearray(whole)
+        for place in random.integers(0, 352, 4):
+            content[place] = random.integers(0, 256)
+        volume, why = None, None
+        try:
+            volume = nifti.read(bytes(content), modality="CT", assume_ras=True)
+        except Unreadable as error:
+            why = error.reason
+        assert why in volumes.REASONS if volume is None else np.isfinite(volume.affine).all()
+    assert not caplog.records
 
 
 def test_a_volume_is_known_by_its_first_bytes():

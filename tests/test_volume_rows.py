@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+import re
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -175,3 +177,24 @@ def test_a_nifti_file_is_known_by_name_or_by_bytes(tmp_path):
     assert not dicom.is_dicom(content)
     with pytest.raises(Unreadable, match="missing"):
         volume_rows.open_nifti(tmp_path / "a.nii")
+
+
+def test_the_page_about_volumes_runs(tmp_path, monkeypatch, capsys):
+    """Every block of docs/volumes.md, in order, and what its comments say is printed."""
+    page = (Path(__file__).parent.parent / "docs" / "volumes.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 5
+    monkeypatch.chdir(tmp_path)
+    Scan().write(Path("series"))
+    Scan(count=1, series="2").write(Path("archive/one"))
+    Scan("MR", series="3").write(Path("archive/three"))
+    twice = volumes.read("series")
+    volumes.write(Volume(twice.values - np.int16(1024), twice.affine), "other.nii.gz")
+    exec(compile("\n".join(blocks), "docs/volumes.md", "exec"), {})
+    printed = capsys.readouterr().out
+    said = re.findall(r"print\(.*\)\s+# (.*)", "\n".join(blocks))
+    assert len(said) == 4
+    for line in said:
+        assert line.split(":")[0] in printed if line.startswith("LPS") else line in printed
+    assert "00_0.dcm too_few_slices a series of a single slice" in printed
+    assert "RAS (2.0, 2.0, 2.0)" in printed

@@ -344,6 +344,7 @@ def test_one_slice_is_no_volume(tmp_path):
 def test_every_file_of_a_folder_has_its_reason(tmp_path):
     good = Scan().write(tmp_path / "good")
     Scan(series="2", count=2, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]).write(tmp_path / "scout")
+    Scan("MR", series="7", count=2, ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]).write(tmp_path / "tiles")
     nowhere = Scan(series="3", count=2)
     for one in nowhere.slices:
         one.position = None
@@ -361,8 +362,8 @@ def test_every_file_of_a_folder_has_its_reason(tmp_path):
     (tmp_path / "empty.dcm").write_bytes(b"")
     found = list(volumes.read_all(tmp_path))
     assert reasons(found) == {
-        None: 12, "localizer": 2, "geometry_unknown": 2, "not_scalar": 1, "not_volumetric": 1, "series_unknown": 1,
-        "not_dicom": 1, "empty": 1,
+        None: 12, "localizer": 2, "mosaic": 2, "geometry_unknown": 2, "not_scalar": 1, "not_volumetric": 1,
+        "series_unknown": 1, "not_dicom": 1, "empty": 1,
     }  # fmt: skip
     assert sum(len(one.files) for one in found) == sum(path.is_file() for path in tmp_path.rglob("*"))
     assert {path for path, reason in found[0].files.items() if reason is None} == set(good)
@@ -398,11 +399,30 @@ def test_frames_of_one_file_that_are_several_volumes(tmp_path):
     assert [group.members[path] for group in groups] == [tuple(range(12)), tuple(range(12, 24))]
 
 
-def test_frames_without_places_are_no_volume(tmp_path):
+def test_frames_without_places_of_their_own_are_no_volume(tmp_path):
+    """One place in the header is not that of all frames."""
     dataset = Scan().enhanced()
-    del dataset.PerFrameFunctionalGroupsSequence
+    del dataset.PerFrameFunctionalGroupsSequence, dataset.SharedFunctionalGroupsSequence
+    dataset.ImageOrientationPatient, dataset.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, 0]
+    dataset.PixelSpacing = [1, 1]
     path = scans.save(dataset, tmp_path / "frames.dcm")
     assert reasons(volumes.read_all(path)) == {"geometry_unknown": 1}
+
+
+def test_headers_of_any_bytes_are_read_or_set_aside(tmp_path):
+    """Also where pydicom raises what it likes: every file has its reason, without a warning."""
+    random = np.random.default_rng(5)
+    good = Scan("MR", count=2, rows=8, columns=8).write(tmp_path)
+    whole = [path.read_bytes() for path in good]
+    whole.append(scans.save(Scan("MR", count=3, rows=8, columns=8).enhanced(), tmp_path / "all.dcm").read_bytes())
+    spoilt = tmp_path / "spoilt.dcm"
+    for number in range(60):
+        content = bytearray(whole[number % 3])
+        for place in random.integers(132, len(content) - 100, 4):
+            content[place] = random.choice([0, 32, 57, 255, random.integers(0, 256)])
+        spoilt.write_bytes(content)
+        told = {reason for one in volumes.read_all([*good, spoilt]) for reason in one.files.values()}
+        assert told - {None} <= set(volumes.REASONS)
 
 
 def test_more_voxels_than_the_limit(tmp_path, monkeypatch):

@@ -116,7 +116,7 @@ def test_slices_at_least_so_far_apart():
 
 
 @pytest.mark.parametrize("spacing", [2.0, (0.5, 1.0, 3.0), (5.0, 5.0, 5.0)])
-@pytest.mark.parametrize("axes", ["RAS", "LPS", "PIR"])
+@pytest.mark.parametrize("axes", ["RAS", "LPS", "PIR", "LAS", "IRP"])
 def test_resampling_keeps_every_place_in_the_patient(axes, spacing):
     volume = in_direction(axes, (20, 24, 18), (0.8, 1.5, 3.0))
     volume = Volume(linear(volume), volume.affine)

@@ -119,13 +119,13 @@ def every_value(dataset: Dataset, keyword: str) -> str | None:
         return None
 
 
-def is_localizer(dataset: Dataset) -> bool:
-    """Whether ImageType names a localizer, of the object or of its frames."""
+def kinds(dataset: Dataset) -> list[str]:
+    """The words of ImageType, in capitals, of the object and of its first frame."""
     words = every_value(dataset, "ImageType") or ""
     for macro in ("CTImageFrameTypeSequence", "MRImageFrameTypeSequence"):
         group = dicom_values.functional(dataset, 0, macro)
         words += "\\" + (every_value(group, "FrameType") or "") if group is not dataset else ""
-    return "LOCALIZER" in words.upper().split("\\")
+    return words.upper().split("\\")
 
 
 def rescale(dataset: Dataset, number: int) -> Rescale | None:

@@ -69,17 +69,27 @@ def header(source: bytes | Path) -> Header:
 
 
 def describe(dataset: Dataset) -> Header:
-    """What grouping needs of a header that was read with `dicom_planes.TAGS`, or whole."""
-    reason = None
-    if dicom_values.text(dataset, "Modality") not in dicom_planes.VOLUMETRIC:
-        reason = "not_volumetric"
-    elif (dicom_values.whole(dataset, "SamplesPerPixel") or 1) != 1:
-        reason = "not_scalar"
-    elif dicom_planes.is_localizer(dataset):
-        reason = "localizer"
+    """What grouping needs of a header that was read with `dicom_planes.TAGS`, or whole.
+
+    Raises:
+        Unreadable: header_unreadable.
+    """
     with warnings.catch_warnings(action="ignore"):
-        planes = tuple(dicom_planes.planes(dataset))
-    return Header(dicom_values.text(dataset, "SeriesInstanceUID"), planes, reason)
+        try:
+            planes = tuple(dicom_planes.planes(dataset))
+            return Header(dicom_values.text(dataset, "SeriesInstanceUID"), planes, _objection_to(dataset))
+        except Exception:  # sequences that pydicom cannot convert, in one of its many ways
+            raise Unreadable("header_unreadable") from None
+
+
+def _objection_to(dataset: Dataset) -> str | None:
+    """Why a picture is no slice of a volume, wherever it lies."""
+    if dicom_values.text(dataset, "Modality") not in dicom_planes.VOLUMETRIC:
+        return "not_volumetric"
+    if (dicom_values.whole(dataset, "SamplesPerPixel") or 1) != 1:
+        return "not_scalar"
+    kinds = dicom_planes.kinds(dataset)
+    return "localizer" if "LOCALIZER" in kinds else "mosaic" if "MOSAIC" in kinds else None
 
 
 def _read(source: bytes | Path, *, header_only: bool) -> Dataset:
@@ -206,14 +216,27 @@ def _slices(part: Part, room: int) -> list[_Slice]:
         raise Unreadable("unsupported_pixel_format")  # tables give no measure that slices of a volume would share
     modality = dicom_values.text(dataset, "Modality")
     found = []
-    with warnings.catch_warnings(action="ignore"):
-        for frame, place, (stored, _) in zip(frames, places, dicom_frames.decode(dataset, frames), strict=True):
-            if stored.ndim != 2:
-                raise Unreadable("not_scalar")
-            rescale = dicom_planes.rescale(dataset, frame)
-            assert place is not None, "frames without a place were refused above"
-            found.append(_Slice(part.path, place, rescaled(stored, rescale), rescale, modality))
+    for place, (stored, rescale) in zip(places, _decoded(dataset, frames), strict=True):
+        assert place is not None, "frames without a place were refused above"
+        found.append(_Slice(part.path, place, rescaled(stored, rescale), rescale, modality))
     return found
+
+
+def _decoded(dataset: Dataset, frames: list[int]) -> list[tuple[np.ndarray, dicom_planes.Rescale | None]]:
+    """Stored values [H, W] of frames, and how each is rescaled."""
+    with warnings.catch_warnings(action="ignore"):
+        try:
+            values = [stored for stored, _ in dicom_frames.decode(dataset, frames)]
+            rescales = [dicom_planes.rescale(dataset, frame) for frame in frames]
+        except Unreadable:
+            raise
+        except MemoryError:
+            raise Unreadable("too_large") from None
+        except Exception:  # a description of pixels that nobody thought of
+            raise Unreadable("unsupported_pixel_format") from None
+    if any(stored.ndim != 2 for stored in values):
+        raise Unreadable("not_scalar")
+    return list(zip(values, rescales, strict=True))
 
 
 def rescaled(stored: np.ndarray, rescale: dicom_planes.Rescale | None) -> np.ndarray:

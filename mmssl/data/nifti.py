@@ -6,8 +6,10 @@ Numbers are stored * scl_slope + scl_inter, once; nothing else is ever applied, 
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
+import logging
 import math
 import zlib
 from pathlib import Path
@@ -30,9 +32,18 @@ _STARTS = 540
 _OURS = "mmssl "
 _UNITS = {1: 1000.0, 2: 1.0, 3: 0.001}  # metres, millimetres, micrometres
 _SIZES = tuple(size.to_bytes(4, order) for size in _HEADERS for order in ("little", "big"))
-_AIR, _THIN = -500, -1200  # Hounsfield units
+_AIR, _THIN, _TISSUE = -500, -1200, 200  # Hounsfield units
 _LEVEL = 4  # of gzip: level 6 takes four times as long for the last hundredth
 _SCALING = 112  # where scl_slope and scl_inter are in a file
+
+
+@functools.lru_cache(maxsize=1)
+def _nibabel() -> Any:
+    """nibabel, told to keep to itself what it finds odd in a header."""
+    import nibabel
+
+    logging.getLogger("nibabel.global").setLevel(logging.CRITICAL + 1)
+    return nibabel
 
 
 def is_nifti(start: bytes) -> bool:
@@ -74,14 +85,16 @@ def read(
     Raises:
         Unreadable: with one of `voxels.REASONS`, or missing, no_permission, empty.
     """
-    import nibabel
+    import numpy as np
     from nibabel.filebasedimages import ImageFileError
     from nibabel.spatialimages import HeaderDataError
 
+    nibabel = _nibabel()
     content = _decompressed(source if isinstance(source, bytes) else images.read_bytes(source))
     kind = nibabel.Nifti2Image if content[4:8] == b"n+2\0" else nibabel.Nifti1Image
     try:
-        image = kind.from_stream(io.BytesIO(content))
+        with np.errstate(all="ignore"):  # a broken header has numbers that are none
+            image = kind.from_stream(io.BytesIO(content))
     except (ImageFileError, HeaderDataError, ValueError, OverflowError):
         raise Unreadable("header_unreadable") from None
     header: Any = image.header
@@ -114,7 +127,7 @@ def _decompressed(content: bytes) -> bytes:
         try:
             start = file.read(_STARTS)
             size = _announced(start)
-            rest = file.read(size - len(start))
+            rest = file.read(max(0, size - len(start)))
         except EOFError:
             _cut()
         except (OSError, zlib.error):
@@ -127,7 +140,7 @@ def _decompressed(content: bytes) -> bytes:
             _cut()
         except (OSError, zlib.error):
             raise Unreadable("decode_failed") from None
-    return start + rest
+    return (start + rest)[:size]
 
 
 def _cut() -> NoReturn:
@@ -136,9 +149,9 @@ def _cut() -> NoReturn:
 
 def _announced(start: bytes) -> int:
     """How many bytes a file has by its header, voxels included."""
-    import nibabel
     from nibabel.spatialimages import HeaderDataError
 
+    nibabel = _nibabel()
     if _order(start) is None:
         raise Unreadable("truncated" if 0 < len(start) < 348 and start[:4] in _SIZES else "not_a_volume")
     kind = nibabel.Nifti2Header if start[4:8] == b"n+2\0" else nibabel.Nifti1Header
@@ -189,8 +202,9 @@ def _affine(header: Any, *, assume_ras: bool) -> tuple[np.ndarray, list[str]]:
     import numpy as np
 
     scale = _UNITS.get(int(header["xyzt_units"]) & 7, 1.0)
-    sform = _sound(header.get_sform() if header["sform_code"] > 0 else None)
-    qform = _sound(_qform(header) if header["qform_code"] > 0 else None)
+    with np.errstate(all="ignore"):
+        sform = _sound(header.get_sform() if header["sform_code"] > 0 else None)
+        qform = _sound(_qform(header) if header["qform_code"] > 0 else None)
     flags = []
     found = sform if sform is not None else qform
     if found is None and assume_ras:
@@ -233,10 +247,10 @@ def _apart(one: np.ndarray, other: np.ndarray, shape: tuple[int, ...]) -> bool:
 
 
 def is_unlikely(values: np.ndarray) -> bool:
-    """Whether numbers that should be Hounsfield units hardly are.
+    """Whether numbers that should be Hounsfield units hardly are: slope and intercept were applied twice, or never.
 
-    A CT has air in it, and nothing thinner: where less than a thousandth is below -500, or more than a hundredth below
-    -1200, the number left out that fills the corners (the lowest one), slope and intercept were applied twice or never.
+    A CT has air in it, soft tissue, and nothing thinner than air: at least a thousandth below -500, a twentieth between
+    -200 and 200, at most a hundredth below -1200. The lowest number is left out where it is that low: it fills corners.
     """
     import numpy as np
 
@@ -244,7 +258,8 @@ def is_unlikely(values: np.ndarray) -> bool:
     inside = sample[sample > sample.min()] if sample.min() < _THIN else sample
     if inside.size == 0:
         return True
-    return bool(np.mean(inside < _AIR) < 0.001 or np.mean(inside < _THIN) > 0.01)
+    air, thin = np.mean(inside < _AIR), np.mean(inside < _THIN)
+    return bool(air < 0.001 or thin > 0.01 or np.mean(np.abs(inside) <= _TISSUE) < 0.05)
 
 
 # ---- out -----------------------------------------------------------------------------------------------------------
@@ -256,9 +271,9 @@ def encode(volume: voxels.Volume, *, compressed: bool = True) -> bytes:
     Raises:
         ValueError: an axis has more than 32,767 voxels.
     """
-    import nibabel
     import numpy as np
 
+    nibabel = _nibabel()
     if max(volume.shape) > 32767:
         raise ValueError(f"{volume!r}: NIfTI-1 takes at most 32767 voxels along an axis; cut or resample it")
     image = nibabel.Nifti1Image(np.asarray(volume.values), volume.affine, dtype=volume.values.dtype)

@@ -21,6 +21,7 @@ Rule = Literal["hounsfield", "rescaled", "stored_values"]
 
 REASONS: dict[str, str] = {
     "localizer": "a scout that other slices were planned on",
+    "mosaic": "several slices side by side in one picture, as Siemens writes them, which are not taken apart here",
     "series_unknown": "a slice whose header names no series",
     "geometry_unknown": "a slice whose header does not say where in the patient it lies",
     "mixed_series": "a picture that differs from the rest of its series and is no volume by itself",
@@ -54,7 +55,7 @@ FLAGS: dict[str, str] = {
     "no_rescale": "a CT whose header has no slope and intercept: the numbers are no Hounsfield units",
     "forms_disagree": "sform and qform of the NIfTI file lie apart; the sform was taken",
     "orientation_assumed": "the NIfTI file does not say how it lies in the patient; RAS was assumed, as asked",
-    "hu_unlikely": "hardly Hounsfield units: no air in it, or much that is thinner than air; rescaled twice, or never",
+    "hu_unlikely": "hardly Hounsfield units (no air or no tissue, or thinner than air): rescaled twice, or never",
 }
 """What may be worth knowing of a volume that was made."""
 
@@ -125,7 +126,8 @@ def exact(values: np.ndarray) -> np.ndarray:
             return values.astype(np.int16, copy=False)
         low, high = (int(values.min()), int(values.max())) if values.size else (0, 0)
         return values.astype(np.int16 if low >= -32768 and high <= 32767 else np.float32)
-    finite = np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0)
+    most = float(np.finfo(np.float32).max)
+    finite = np.clip(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), -most, most)
     fits = bool((np.rint(finite) == finite).all()) and (finite.size == 0 or _fits(finite))
     return finite.astype(np.int16 if fits else np.float32)
 

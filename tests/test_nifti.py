@@ -114,10 +114,11 @@ def test_hounsfield_units_are_rescaled_no_second_time():
     [
         lambda units: units.clip(-1024) - 1024,
         lambda units: np.where(units < -500, -1024, units) - 1024,
+        lambda units: np.where(np.arange(20) < 5, units.clip(-1024) - 1024, units.clip(-1024)),
         lambda units: units.clip(-1024) + 1024,
         lambda units: units * 0 + 7,
     ],
-    ids=["twice", "twice_without_noise", "never", "constant"],
+    ids=["twice", "twice_without_noise", "twice_in_some_slices", "never", "constant"],
 )
 def test_numbers_that_are_hardly_hounsfield_units_are_flagged(spoilt):
     values = spoilt(body().astype(np.int32)).astype(np.int16)
@@ -160,6 +161,8 @@ def test_an_affine_that_can_mean_nothing_is_none(row):
     broken[0] = row
     content = bytearray(made())
     content[280:328] = broken[:3].astype("<f4").tobytes()
+    assert reason(bytes(content)) == "orientation_unknown"
+    content[280:284] = b"\x01\x00\xa0\x7f"  # a signalling not-a-number, of which numpy warns
     assert reason(bytes(content)) == "orientation_unknown"
 
 

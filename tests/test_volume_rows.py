@@ -144,8 +144,9 @@ def test_a_table_that_names_nifti_and_other_files(tmp_path):
     assert {row["modality"] for row in made} == {"CT"}
     wanted = [voxels.slices(whole, "axial")[place] for place in voxels.every(whole, "axial", 10)]
     for row, values in zip(made, wanted, strict=True):
-        picture = np.asarray(Image.open(io.BytesIO(store.image_bytes(row["row"])))).astype(int) - 32768
-        assert np.array_equal(picture, values)
+        image = Image.open(io.BytesIO(store.image_bytes(row["row"])))
+        assert np.array_equal(np.asarray(image).astype(int) - 32768, values)
+        assert image.info[intensity.UNIT] == intensity.HU, "the table says that it is a CT"
     told = pq.read_table(tmp_path / "store" / "sources.parquet").to_pylist()
     assert {row["source_id"]: row["reason"] for row in told} == {
         "chest.nii.gz": None,

@@ -409,6 +409,12 @@ def test_frames_without_places_of_their_own_are_no_volume(tmp_path):
     assert reasons(volumes.read_all(path)) == {"geometry_unknown": 1}
 
 
+def test_a_sequence_that_pydicom_cannot_convert(tmp_path):
+    path = scans.save(Scan("MR", count=3).enhanced(), tmp_path / "all.dcm")
+    path.write_bytes(path.read_bytes().replace(b"\x20\x00\x13\x91SQ", b"\x20\x00\x13\x91S9"))
+    assert reasons(volumes.read_all(path)) == {"header_unreadable": 1}
+
+
 def test_headers_of_any_bytes_are_read_or_set_aside(tmp_path):
     """Also where pydicom raises what it likes: every file has its reason, without a warning."""
     random = np.random.default_rng(5)

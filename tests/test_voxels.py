@@ -122,6 +122,7 @@ def test_resampling_keeps_every_place_in_the_patient(axes, spacing):
     volume = Volume(linear(volume), volume.affine)
     made = voxels.resample(volume, spacing)
     assert np.allclose(made.spacing, spacing)
+    assert made.axes == axes
     places = np.stack(np.meshgrid(*map(np.arange, made.shape), indexing="ij"), axis=-1)
     old = (np.insert(places, 3, 1, axis=-1) @ (np.linalg.inv(volume.affine) @ made.affine).T)[..., :3]
     inside = ((old >= 0) & (old <= np.array(volume.shape) - 1)).all(axis=-1)

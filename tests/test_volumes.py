@@ -194,9 +194,10 @@ def test_hounsfield_units_once(tmp_path, header, kind, unit, rule, flags):
     assert (volume.values.dtype, volume.unit, volume.rule, volume.flags) == (kind, unit, rule, flags)
 
 
-def test_slices_of_which_some_are_rescaled_are_no_volume(tmp_path):
+@pytest.mark.parametrize("header", [{"RescaleSlope": None, "RescaleIntercept": None}, {"RescaleType": "US"}])
+def test_slices_whose_numbers_mean_different_things_are_no_volume(tmp_path, header):
     scan = Scan(count=4)
-    scan.slices[2].header = {"RescaleSlope": None, "RescaleIntercept": None}
+    scan.slices[2].header = header
     scan.write(tmp_path)
     assert reasons(volumes.read_all(tmp_path)) == {"unsupported_pixel_format": 4}
 
@@ -311,6 +312,34 @@ def test_what_differs_from_slice_to_slice_divides_nothing(tmp_path):
     scans.save(again, tmp_path / "again.dcm")
     (found,) = volumes.read_all(tmp_path)
     assert reasons([found]) == {None: 12, "duplicate_slice": 1}
+
+
+@pytest.mark.parametrize("keyword", ["SliceThickness", "AcquisitionNumber"])
+def test_thin_slices_below_and_thick_ones_above(tmp_path, keyword):
+    """As a head is scanned, in one series; without a word in the header they stay one series of unequal spacing."""
+    base, above = Scan(count=6, step=2.5), Scan(count=5, step=5.0)
+    for number, one in enumerate(above.slices):
+        one.position = base.slices[-1].position + np.array([0, 0, 4.0 + 5.0 * number])
+    for scan, value in ((base, 1), (above, 2)):
+        scan.header |= {"SliceThickness": 9, keyword: value}
+    files = both(tmp_path, base, above)
+    found = list(volumes.read_all(tmp_path))
+    assert [set(one.files) for one in found] == [set(paths) for paths in files]
+    assert [one.volume.spacing[2] for one in found] == [2.5, 5.0]
+    for scan in (base, above):
+        scan.header |= {keyword: 9}
+    both(tmp_path, base, above)
+    assert reasons(volumes.read_all(tmp_path)) == {"unequal_spacing": 11}
+
+
+def test_steps_of_a_table_are_no_slabs(tmp_path):
+    """Four slices an acquisition, and one at the edge of an acquisition is missing: a gap, not six volumes."""
+    scan = Scan(count=24)
+    for number, one in enumerate(scan.slices):
+        one.header = {"AcquisitionNumber": number // 4}
+    del scan.slices[8]
+    scan.write(tmp_path)
+    assert reasons(volumes.read_all(tmp_path)) == {"missing_slices": 23}
 
 
 def test_other_directions_sizes_and_spacings_are_other_volumes(tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from mmssl.data import dicom_values
-from mmssl.data.stacks import DISTINGUISHING, Plane, Vector
+from mmssl.data.stacks import DISTINGUISHING, SLABS, Plane, Vector
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -16,7 +16,7 @@ TAGS = (
     "SOPClassUID", "SOPInstanceUID", "ImageType", "Modality", "StudyInstanceUID", "SeriesInstanceUID",
     "FrameOfReferenceUID", "NumberOfFrames", "Rows", "Columns", "SamplesPerPixel", "PixelSpacing",
     "ImageOrientationPatient", "ImagePositionPatient", "GantryDetectorTilt", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence", *DISTINGUISHING,
+    "PerFrameFunctionalGroupsSequence", *DISTINGUISHING, *SLABS,
 )  # fmt: skip
 """All of a header that is read here."""
 
@@ -30,6 +30,7 @@ _MACROS = {
     "NominalPercentageOfCardiacPhase": (("CardiacSynchronizationSequence", "NominalPercentageOfCardiacPhase"),),
     "TriggerTime": (("CardiacSynchronizationSequence", "NominalCardiacTriggerDelayTime"),),
     "StackID": (("FrameContentSequence", "StackID"),),
+    "SliceThickness": (("PixelMeasuresSequence", "SliceThickness"),),
     "AcquisitionNumber": (("FrameContentSequence", "FrameAcquisitionNumber"),),
     "ImageType": (("MRImageFrameTypeSequence", "FrameType"), ("CTImageFrameTypeSequence", "FrameType")),
     "ConvolutionKernel": (("CTReconstructionSequence", "ConvolutionKernel"),),
@@ -92,7 +93,7 @@ def _unit(vector: list[float]) -> Vector | None:
 
 
 def _told(dataset: Dataset, number: int, *, enhanced: bool) -> Iterator[tuple[str, str]]:
-    for keyword in DISTINGUISHING:
+    for keyword in dict.fromkeys((*DISTINGUISHING, *SLABS)):
         value = next((said for said in _said(dataset, number, keyword, enhanced=enhanced) if said), None)
         if value:
             yield keyword, value

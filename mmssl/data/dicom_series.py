@@ -133,9 +133,10 @@ def series(headers: Mapping[Path, Header]) -> list[Group]:
 def _volumes(slices: Sequence[tuple[Path, int, stacks.Plane]]) -> list[Group]:
     """The frames of one series as volumes, and what is left over."""
     parts: list[Group] = []
-    for group in stacks.groups([plane for _, _, plane in slices]):
-        same = stacks.same_places([slices[place][2] for place in group])
-        reason = _objection([slices[group[one[0]]][2] for one in same])
+    planes = [plane for _, _, plane in slices]
+    for group in (slab for alike in stacks.groups(planes) for slab in stacks.slabs(planes, alike)):
+        same = stacks.same_places([planes[place] for place in group])
+        reason = stacks.objection([planes[place] for place in group])
         members: dict[Path, tuple[int, ...]] = {}
         for place in group if reason else [group[one] for depth in same for one in depth]:
             path, frame, _ = slices[place]
@@ -149,14 +150,6 @@ def _volumes(slices: Sequence[tuple[Path, int, stacks.Plane]]) -> list[Group]:
         )
         for part in parts
     ]
-
-
-def _objection(planes: Sequence[stacks.Plane]) -> str | None:
-    try:
-        stacks.arrange(planes)
-    except Unreadable as error:
-        return error.reason
-    return None
 
 
 # ---- pixels --------------------------------------------------------------------------------------------------------
@@ -295,12 +288,13 @@ def _volume(slices: list[_Slice], *, gaps: bool) -> voxels.Volume:
 def _meaning(slices: list[_Slice]) -> tuple[voxels.Unit, voxels.Rule, list[str]]:
     """What the numbers of slices are, and how they came about."""
     told = {one.rescale for one in slices}
-    if (None in told and len(told) > 1) or len({one.modality for one in slices}) > 1:
+    kinds = {(one.modality, one.rescale and one.rescale.is_hounsfield) for one in slices}
+    if len(kinds) > 1:
         raise Unreadable("unsupported_pixel_format")
     flags = ["rescale_varies"] if len(told) > 1 else []
     if None in told:
         return "as given", "stored_values", ["no_rescale"] if slices[0].modality == "CT" else []
-    if slices[0].modality == "CT" and all(one.is_hounsfield for one in told if one):
+    if kinds == {("CT", True)}:
         return "HU", "hounsfield", flags
     plain = all((one.slope, one.intercept) == (1, 0) for one in told if one)
     return "as given", "stored_values" if plain else "rescaled", flags

@@ -102,8 +102,9 @@ def read(
     values = _numbers(image, number)
     affine, flags = _affine(header, assume_ras=assume_ras)
     said = bytes(header["descrip"].item()).rstrip(b"\0").decode("latin-1")
-    is_hu = modality == "CT" or said == _OURS + "HU"
-    if is_hu and is_unlikely(values):
+    is_ours = said == _OURS + "HU"
+    is_hu = modality == "CT" or is_ours
+    if is_hu and not is_ours and is_unlikely(values):
         flags.append("hu_unlikely")
     plain = proxy.slope == 1 and proxy.inter == 0
     return voxels.Volume(

@@ -21,6 +21,11 @@ DISTINGUISHING = (
 )  # fmt: skip
 """What tells pictures of one place apart, in the order in which it is tried: echoes, diffusion, time, kind."""
 
+SLABS = ("StackID", "AcquisitionNumber", "SliceThickness")
+"""What tells parts of one series apart that lie one after the other, each with its own distance of slices."""
+
+MOST_SLABS = 3  # more are the steps of a table, of which a slice is missing
+
 SAME_PLACE = 0.01  # mm
 SAME_DIRECTION = 1e-3  # of a component of a unit vector: 0.06 degrees
 EQUAL = 0.05  # of the step from slice to slice; places are written with few digits
@@ -44,7 +49,7 @@ class Plane(NamedTuple):
     """Rows, columns."""
     frame_of_reference: str | None = None
     told: tuple[tuple[str, str], ...] = ()
-    """What the header has of `DISTINGUISHING`."""
+    """What the header has of `DISTINGUISHING` and `SLABS`."""
     tilt: float = 0.0
     """Of the gantry, in degrees, as the header tells it."""
 
@@ -100,6 +105,29 @@ def _told_apart(planes: Sequence[Plane], group: list[int], keywords: Sequence[st
         if 1 < len(parts) <= most and sum(_crowd(planes, part)[1] for part in parts) < repeated:
             return [small for part in parts for small in _told_apart(planes, part, keywords[number + 1 :])]
     return [group]
+
+
+def slabs(planes: Sequence[Plane], group: list[int]) -> list[list[int]]:
+    """A group that is no stack as the few that it is made of, where the header tells them apart.
+
+    So a head is scanned: thin slices through its base and thick ones above, in one series.
+    """
+    if objection([planes[place] for place in group]) is None:
+        return [group]
+    for keyword in SLABS:
+        parts = _by(group, lambda place, keyword=keyword: dict(planes[place].told).get(keyword))
+        if 1 < len(parts) <= MOST_SLABS and not any(objection([planes[one] for one in part]) for part in parts):
+            return parts
+    return [group]
+
+
+def objection(planes: Sequence[Plane]) -> str | None:
+    """Why planes of one group are no stack, if they are none; of several in one place only the first counts."""
+    try:
+        arrange([planes[first] for first, *_ in same_places(planes)])
+    except Unreadable as error:
+        return error.reason
+    return None
 
 
 def _by(group: list[int], key: Callable[[int], Hashable]) -> list[list[int]]:

@@ -49,7 +49,7 @@ FLAGS: dict[str, str] = {
     "tilt_not_in_positions": "the header tells a tilt of the gantry, and the slices lie straight behind each other",
     "series_split": "the series was several volumes; this is one of them",
     "duplicate_slices": "slices that came twice were left out once",
-    "slices_unreadable": "slices at an end of the series could not be read, and are not in the volume",
+    "slices_unreadable": "slices that could not be read are not in the volume, or were interpolated as asked",
     "slices_interpolated": "slices that were missing, or not equally far apart, were interpolated",
     "rescale_varies": "slope and intercept differ between slices; each slice was rescaled by its own",
     "no_rescale": "a CT whose header has no slope and intercept: the numbers are no Hounsfield units",

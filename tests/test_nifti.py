@@ -297,6 +297,13 @@ def test_there_and_back(tmp_path, unit, dtype):
     assert again.unit == unit
 
 
+def test_what_was_written_as_hounsfield_units_is_not_doubted():
+    """A cut through a lung has no soft tissue, and its slopes were seen to be right when it was read."""
+    content = nifti.encode(Volume(np.full((4, 4, 4), -850, np.int16), AFFINE, "HU"))
+    assert nifti.read(content, modality="CT").flags == ()
+    assert nifti.read(made(np.full((4, 4, 4), -850, np.int16)), modality="CT").flags == ("hu_unlikely",)
+
+
 def test_what_other_readers_find(tmp_path):
     content = nifti.encode(Volume(VALUES, AFFINE, "HU"), compressed=False)
     header = nibabel.Nifti1Header(content[:348])

@@ -27,6 +27,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PROGRAMS = {
     "chromium": [("chromium", "chromium-browser", "google-chrome")],
+    "dcm2niix": [("dcm2niix",)],
     "dcmtk": [("dcmdump",), ("dcm2pnm",), ("storescu",)],
     "gdcm": [("gdcmraw",), ("gdcmconv",)],
     "orthanc": [("Orthanc", "orthanc")],

@@ -25,6 +25,7 @@ HOMES = {
     "lancedb": ["search/*.py"],
     "matplotlib": ["figures.py"],
     "monai": ["data/transforms.py"],
+    "nibabel": ["data/nifti.py"],
     "open_clip": ["encoders/open_clip_*.py", "exports/open_clip.py", "weights.py"],
     "pandas": [],
     "pydicom": ["data/dicom*.py"],
@@ -47,6 +48,7 @@ HEAVY = {
     "spacy",
     "datasets",
     "lancedb",
+    "nibabel",
     "pandas",
     "pydicom",
     "accelerate",
@@ -100,7 +102,15 @@ def test_importing_the_package_loads_nothing_heavy(tmp_path, program):
 
 def test_training_loads_only_what_it_needs(tmp_path):
     """What reads DICOM, reports and indexes stays out of the processes that train."""
-    assert not loaded(tmp_path, "import mmssl.train") & {"monai", "spacy", "pydicom", "lancedb", "pandas", "sklearn"}
+    assert not loaded(tmp_path, "import mmssl.train") & {
+        "monai",
+        "spacy",
+        "pydicom",
+        "nibabel",
+        "lancedb",
+        "pandas",
+        "sklearn",
+    }
 
 
 def test_only_mmssl_can_be_imported_from_elsewhere(tmp_path):

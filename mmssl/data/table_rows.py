@@ -8,7 +8,7 @@ from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmssl.data import dicom, embedded, reports, splits, tables
+from mmssl.data import dicom, embedded, reports, splits, tables, volume_rows
 from mmssl.data.store import SCHEMA
 from mmssl.errors import WrongUse, meant
 from mmssl.types import Picture, Study
@@ -285,10 +285,11 @@ def opened(picture: Picture, content: bytes | Path) -> "list[tuple[Image.Image, 
         Unreadable: with a reason code.
     """
     known = {name for name, value in picture.columns.items() if value is not None}
-    return [
-        (image, {name: value for name, value in columns.items() if name not in known})
-        for image, columns in dicom.open_any(content)
-    ]
+    if volume_rows.is_nifti(content):
+        found = volume_rows.open_nifti(content, modality=picture.columns.get("modality"))
+    else:
+        found = dicom.open_any(content)
+    return [(image, {name: value for name, value in columns.items() if name not in known}) for image, columns in found]
 
 
 def _keys(row: Mapping[str, Any], columns: Mapping[str, str]) -> dict[str, str]:

@@ -129,7 +129,8 @@ class Source:
         elif path.parent != self.path and path.parent.name.lower() not in splits.NAMES:
             columns["label"] = folders.written(path.parent.name)
         name = table_rows.unique(self._name(path), names)
-        reason = None if path.suffix.lower() in (*SUFFIXES, ".dcm") else "not_an_image"
+        known = path.suffix.lower() in (*SUFFIXES, ".dcm") or path.name.lower().endswith((".nii", ".nii.gz"))
+        reason = None if known else "not_an_image"
         if folders.is_folder(path):
             reason = "no_permission"
         return Study(name, None, (Picture(name, path, columns=columns, reason=reason),))

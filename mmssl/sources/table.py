@@ -1,7 +1,8 @@
 """A table of images and texts: .csv, .tsv, .jsonl or .parquet with a column `image` (a path, or the file itself).
 
-An image may be a DICOM file. Ids are those of the table then, and nothing is taken from headers but what they say of
-the picture, where the table is silent. For pseudonyms say ids=keyed.
+An image may be a DICOM or a NIfTI file (.nii, .nii.gz: some slices, `mmssl/data/volume_rows.py` says which). Ids are
+those of the table then, and nothing is taken from headers but what they say of the picture, where the table is silent.
+For pseudonyms say ids=keyed.
 """
 
 import functools

@@ -2,10 +2,11 @@
 
 import hashlib
 from collections import Counter
+from random import Random
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageOps
 
 from mmssl.data import images, kinds, quality, upright
 from mmssl.data.measures import THUMB, measure
@@ -158,6 +159,15 @@ def test_nothing_is_said_of_left_and_right_where_they_look_alike_or_the_part_com
     assert alike.looks[("DX", "CHEST", "FRONTAL")].mirror is None
     hand = {**CHEST, "body_part": "HAND"}
     assert learn([(one, hand) for one in population(0.08)]).looks[("DX", "HAND", "FRONTAL")].mirror is None
+
+
+@pytest.mark.parametrize("turn", ["ROTATE_90", "ROTATE_180", "ROTATE_270", "inverted"])
+def test_a_chest_film_that_was_turned_is_found_where_there_are_no_others(turn):
+    image = spoilt.draw(spoilt.FRONTAL, Random("quality chest"))
+    assert said(judged(image, **CHEST)) == ""
+    spoilt_ = ImageOps.invert(image) if turn == "inverted" else image.transpose(Image.Transpose[turn])
+    assert said(judged(spoilt_, **CHEST)) == ("inverted" if turn == "inverted" else "rotated")
+    assert said(judged(spoilt_, **{**CHEST, "body_part": "PELVIS"})) in ("", "inverted")
 
 
 def test_too_few_pictures_teach_nothing():

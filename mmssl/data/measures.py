@@ -79,22 +79,22 @@ def measure(image: Image.Image, view: Image.Image) -> Measures:
     from PIL import Image
 
     grey = view if view.mode == "L" else view.convert("L")
-    small = grey.resize((SIDE, SIDE), Image.Resampling.BOX)  # [S, S]
-    values = np.asarray(small)
     counts = np.asarray(grey.histogram(), dtype=np.float64)
     counts /= counts.sum()
     levels = np.arange(256)
     mean = counts @ levels
-    # never enlarged, which would make equal neighbours
-    fine = np.asarray(grey.resize((min(grey.width, 2 * SIDE), min(grey.height, 2 * SIDE)), Image.Resampling.BOX))
+    halves = _halves(grey)
+    fine = np.asarray(halves)
+    small = halves.resize((SIDE, SIDE), Image.Resampling.BOX)
+    values = np.asarray(small)  # [S, S]
     lines, edges = _words(fine)
     border = np.concatenate([values[:2].ravel(), values[-2:].ravel(), values[:, :2].ravel(), values[:, -2:].ravel()])
     middle = float(np.median(border))
-    left, right, top, bottom = _extent(values, middle)
+    left, right, top, bottom = _extent(small, middle)
     return Measures(
         width=image.width,
         height=image.height,
-        is_constant=_is_constant(image),
+        is_constant=bool(counts.max() == 1) and (image is view or _is_constant(image)),
         spread=float(np.sqrt(counts @ (levels - mean) ** 2)),
         reach=_reach(small),
         grain=_grain(small),
@@ -116,6 +116,16 @@ def measure(image: Image.Image, view: Image.Image) -> Measures:
         bottom=bottom,
         thumb=small.resize((THUMB, THUMB), Image.Resampling.BOX).tobytes(),
     )
+
+
+def _halves(grey: Image.Image) -> Image.Image:
+    """The picture with sides of at most 2 S pixels; never enlarged, which would make equal neighbours."""
+    from PIL import Image
+
+    factor = min(grey.size) // (2 * SIDE)
+    if factor > 1:
+        grey = grey.reduce(factor)  # whole factors by averaging, four times faster
+    return grey.resize((min(grey.width, 2 * SIDE), min(grey.height, 2 * SIDE)), Image.Resampling.BOX)
 
 
 def _is_constant(image: Image.Image) -> bool:
@@ -200,11 +210,12 @@ def _straight(values: np.ndarray, height: int) -> int:
     return found
 
 
-def _extent(values: np.ndarray, ground: float) -> tuple[float, float, float, float]:
+def _extent(small: Image.Image, ground: float) -> tuple[float, float, float, float]:
     """Where rows and columns have something besides the background: black, or the grey of a bright border."""
     import numpy as np
 
-    ground = ground if ground > 90 else float(min(ground, np.percentile(values, 5)))
+    values, below = np.asarray(small), np.cumsum(small.histogram())
+    ground = ground if ground > 90 else float(min(ground, np.searchsorted(below, 0.05 * below[-1])))
     apart = np.abs(values.astype(np.int16) - int(ground)) > 20
     across, down = np.flatnonzero(apart.mean(0) > 0.04), np.flatnonzero(apart.mean(1) > 0.04)
     if not len(across) or not len(down):

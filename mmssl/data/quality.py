@@ -12,7 +12,7 @@ from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge, Gt, Le
 
-from mmssl.data.kinds import Fit, Kind, Kinds, offset
+from mmssl.data.kinds import Fit, Kind, Kinds, chest_turn, offset
 from mmssl.data.measures import Measures
 
 Share = Annotated[float, Ge(0), Le(1)]
@@ -93,7 +93,7 @@ class Quality:
     """A picture is rotated or in negative where, put back, it is nearer to its kind by this factor (squared)."""
     other_kind: Annotated[float, Gt(0), Le(1)] = 0.3
     """A picture is of another kind where it is nearer to that by this factor (squared), and far from its own."""
-    fits: Annotated[float, Gt(0)] = 1.5
+    fits: Annotated[float, Gt(0)] = 1.25
     """How far from the other kind it may be, in units of what 95 of 100 pictures of that kind do not exceed."""
     astray: Share = 0.12
     """How far beyond what is usual in its kind a picture is off the centre, in shares of its sides ..."""
@@ -122,7 +122,7 @@ def judge(measures: Measures, columns: Mapping[str, Any], settings: Quality, kin
     for reason in spoilt(measures, columns, settings):
         return Judgement(reason, ())
     fit = kinds.fit(columns, measures)
-    turn = _turned(fit, settings) if fit else None
+    turn = _turned(fit, settings) if fit else chest_turn(columns, measures)
     if settings.inverted and (turn == "inverted" or (fit is None and _is_negative(measures, columns, settings))):
         return Judgement("inverted", ())
     if settings.wrong_kind and turn is None and fit and (other := _other_kind(fit, settings)):

@@ -97,7 +97,7 @@ class Quality:
     """How far from the other kind it may be, in units of what 95 of 100 pictures of that kind do not exceed."""
     astray: Share = 0.12
     """How far beyond what is usual in its kind a picture is off the centre, in shares of its sides ..."""
-    astray_unknown: Share = 0.45
+    astray_unknown: Share = 0.55
     """... and how far at all, where its kind is not known."""
 
 

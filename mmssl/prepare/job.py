@@ -202,8 +202,8 @@ def _reader(source: Path, layout: str | None, settings: Prepare) -> tuple[Any, s
             said = f"could be {' or '.join(found)}" if found else "is of no kind that is recognised"
             raise WrongUse(
                 f"{source} {said}; name its kind with --layout, one of {', '.join(known)}. A source is a table "
-                "(.csv, .tsv, .jsonl, .parquet), an image folder with metadata.csv, a folder of DICOM files, a data set "
-                "saved to disk, or a public data set as it is published"
+                "(.csv, .tsv, .jsonl, .parquet), an image folder with metadata.csv, a folder of DICOM files, a data "
+                "set saved to disk, or a public data set as it is published"
             )
         layout = found[0]
     part = plugins.find("sources", layout)

@@ -26,6 +26,7 @@ HOMES = {
     "phantom": ("mmssl.phantoms.hospital", "write"),
     "prepare": ("mmssl.prepare.job", "prepare"),
     "pretrain": ("mmssl.train", "pretrain"),
+    "reports": ("mmssl.reports", "reports"),
     "retrieve": ("mmssl.retrieval", "retrieve"),
     "search": ("mmssl.search.query", "search"),
     "zeroshot": ("mmssl.zeroshot", "zeroshot"),
@@ -46,6 +47,7 @@ __all__ = [
     "phantom",
     "prepare",
     "pretrain",
+    "reports",
     "retrieve",
     "search",
     "zeroshot",
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from mmssl.jobs.demo import demo as demo
     from mmssl.phantoms.hospital import write as phantom
     from mmssl.prepare.job import prepare as prepare
+    from mmssl.reports import reports as reports
     from mmssl.retrieval import retrieve as retrieve
     from mmssl.search.index import index as index
     from mmssl.search.query import search as search
@@ -88,7 +91,7 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *HOMES})
 
 
-SHARED = {"mmssl.export", "mmssl.prepare", "mmssl.search", "mmssl.zeroshot"}
+SHARED = {"mmssl.export", "mmssl.prepare", "mmssl.reports", "mmssl.search", "mmssl.zeroshot"}
 """Modules that have the name of a public function."""
 
 

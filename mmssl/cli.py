@@ -215,6 +215,35 @@ def prepare(
 
 @app.command(
     cls=Settable,
+    epilog=_example(
+        "mmssl reports reports.csv --out reports.jsonl columns.text=Befund",
+        "mmssl reports openi_reports.tgz --out reports.jsonl",
+    ),
+)
+def reports(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A table; a folder or an archive of .txt, Open-i XML or HL7 messages; FHIR DiagnosticReports.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="File to write, a JSON line for each report.")],
+    settings: Settings = None,
+    layout: Annotated[
+        Literal["table", "text", "openi", "hl7", "fhir"] | None,
+        typer.Option(help="Kind of source, unless recognised."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Read reports: their sections, sentences and findings, a JSON line each."""
+    from mmssl.reports import reports as run
+
+    run(source, out, layout=layout, overrides=settings or [])
+
+
+@app.command(
+    cls=Settable,
     epilog=_example("mmssl pretrain configs/pretrain/cxr.yaml data.path=my.store run=runs/first minutes=30"),
 )
 def pretrain(

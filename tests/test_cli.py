@@ -18,7 +18,8 @@ from mmssl import cli, console
 from mmssl.errors import CannotDo, WrongUse
 
 COMMANDS = {
-    "demo", "phantom", "prepare", "pretrain", "zeroshot", "calibrate", "retrieve", "index", "search", "export", "config"
+    "demo", "phantom", "prepare", "reports", "pretrain", "zeroshot", "calibrate", "retrieve", "index", "search",
+    "export", "config",
 }  # fmt: skip
 PACKAGE = Path(mmssl.__file__).parent
 

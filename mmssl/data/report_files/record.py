@@ -74,6 +74,8 @@ class Options(NamedTuple):
 
     columns: Mapping[str, str] = MappingProxyType({})
     """What a column of a table means: {meaning: column}, meanings as in `table.MEANINGS`."""
+    keys: Mapping[str, str] = MappingProxyType({})
+    """Columns that hold keys, {name of the key: column}; those that a table lacks are passed over."""
     encoding: str | None = None
     """Of text that does not name its own; UTF-8 if left out."""
     separator: str | None = None

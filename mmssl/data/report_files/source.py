@@ -42,6 +42,13 @@ class Source(NamedTuple):
         for one in found:
             yield _writable(one) if isinstance(one, Record) else one
 
+    def columns(self) -> list[str]:
+        """Those of a table, none of another kind."""
+        if self.kind != "table":
+            return []
+        encoding = self.options.encoding or "utf-8"
+        return tables.scan(self.path, encoding=encoding, separator=self.options.separator).columns
+
     def fingerprint(self) -> str:
         """Tells a source from another, or from itself in another state; of a folder by the ends of its files."""
         if not self.path.is_dir():
@@ -78,7 +85,7 @@ def open_source(path: Path, *, kind: str | None = None, options: Options = DEFAU
             f"{path} is read as {found}, which has no columns: leave out {said}{next(iter(options.columns))}=..."
         )
     if found == "table":  # what is wrong with its columns is said before anything is made of it
-        there = tables.scan(path, encoding=options.encoding or "utf-8", separator=options.separator).columns
+        there = Source(path, found, options).columns()
         table.parts(path, there, table.mapping(path, there, options.columns, said), said)
     return Source(path, found, options, said)
 

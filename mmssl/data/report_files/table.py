@@ -54,8 +54,12 @@ def records(path: Path, options: Options, *, said: str = "columns.") -> Iterator
     """
     table = tables.scan(path, encoding=options.encoding or "utf-8", separator=options.separator)
     columns = mapping(path, table.columns, options.columns, said)
+    columns |= {name: column for name, column in options.keys.items() if column in table.columns}
+    names = (*tables.KEYS, *(name for name in options.keys if name not in tables.KEYS))
     texts = parts(path, table.columns, columns, said)
     filled = {column: FILLED[column.lower()] for column in table.columns if column.lower() in FILLED}
+    # What is only called status may be the state of something else, where x and s mean something else.
+    is_loose = "status" not in options.columns and tables.plain(columns.get("status", "")) == "status"
     name = folders.written(path.name)
     for line, row in table.rows():
         place = Place(name, line)
@@ -63,7 +67,7 @@ def records(path: Path, options: Options, *, said: str = "columns.") -> Iterator
         if row is None:
             yield Rejected("bad_row", place)
         else:
-            yield _record(row, text, place, columns, filled, f"row {line}")
+            yield _record(row, text, place, columns, filled, names, is_loose)
 
 
 def _record(
@@ -72,16 +76,20 @@ def _record(
     place: Place,
     columns: Mapping[str, str],
     filled: Mapping[str, str],
-    name: str,
+    names: Sequence[str],
+    is_loose: bool,
 ) -> Record | Rejected:
     told = {meaning: tables.cell(row.get(column)) for meaning, column in columns.items()}
-    keys = {key: found for key in tables.KEYS if (found := tables.key(told.get(key)))}
-    state = status(told.get("status"), text)
+    keys = {key: found for key in names if (found := tables.key(told.get(key)))}
+    said = told.get("status")
+    if is_loose and len(str(said)) == 1 and str(said).lower() not in "pfc":
+        said = None
+    state = status(said, text)
     if state in ("cancelled", "entered_in_error", "not_issued"):
         return Rejected(state, place)
     given = {to: table_rows.own(to, row.get(column)) for column, to in filled.items()}
     return Record(
-        tables.key(told.get("id")) or next(iter(keys.values()), name),
+        tables.key(told.get("id")) or next(iter(keys.values()), f"row {place.line}"),
         text, place, keys=keys, status=state,  # type: ignore[arg-type]
         issued=moment(told.get("time"))[0], study_date=moment(told.get("date"))[1],
         language=language(told.get("language")),

@@ -203,7 +203,9 @@ def prepare(
     layout: Annotated[
         str | None, typer.Option(help="Kind of source (a file of mmssl/sources), unless recognised.")
     ] = None,
-    reports: Annotated[Path | None, typer.Option(help="Table of reports, for DICOM files.")] = None,
+    reports: Annotated[
+        Path | None, typer.Option(help="Reports, for DICOM files: a table, HL7, FHIR, or what `mmssl reports` takes.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="Table of labels, for evaluation only.")] = None,
     quiet: Quiet = False,
 ) -> None:

@@ -99,7 +99,8 @@ def test_a_table_that_is_scanned_is_the_table_that_is_read(tmp_path):
     contents = {
         "a.csv": b'\xef\xbb\xbfid,text\r\n1,"two\nlines"\r\n2,x,y\r\n\r\n3,\xc3\xa4\r\n',
         "b.csv": "id,text\n1,ä\n".encode("utf-16"),
-        "c.jsonl": b'{"id": 1, "text": "a\\u2028b"}\r\n[1]\n\n{"id": 2, "more": "\\ud800"}\n{"id"',
+        "c.jsonl": b'{"id": 0,\r"text": "c"}\n{"id": 1, "text": "a\\u2028b"}\r\n[1]\n\n{"id"',
+        "d.jsonl": b'{"id": 2, "more": "\\ud800"}',
     }
     for name, content in contents.items():
         path = written(tmp_path / name, content)
@@ -252,6 +253,7 @@ LONG = [
 @pytest.mark.parametrize("framed", [False, True])
 def test_hl7_messages_however_they_are_written(tmp_path, end, framed):
     first = oru([obr("A1"), *LONG], [obr("A2", status="P", changed=""), obx("Müde Lunge.")])
+    first[2] = first[2].replace("OBR|||", "OBR|1|P5|F5")  # the orders' numbers, which the accession goes before
     second = oru(["ORC|RE||F7", obr("", status="C"), obx("Corrected.")], patient="X^^^^SS~P2^^^SGH^MR")
     path = hl7_file(tmp_path / "day.hl7", first, second, end=end, framed=framed)
     found, rejected = read(path)
@@ -348,6 +350,7 @@ def test_hl7_is_read_in_blocks(tmp_path, monkeypatch):
         monkeypatch.setattr(hl7, "_STEP", size)
         assert read(path)[0] == expected
     monkeypatch.setattr(hl7, "MOST_BYTES", 1000)
+    assert max(len(segment) for segment in hl7._segments(io.BytesIO(b"x" * 100_000))) <= 1000 + 1 + 64
     whole = oru([obr("B"), obx("fine")])
     path = hl7_file(tmp_path / "b.hl7", oru([obr("A"), obx("x" * 2000), obx("y" * 100)]), whole)
     found, rejected = read(path)

@@ -174,6 +174,14 @@ def test_fhir_and_text_files_join_too(tmp_path):
     (tmp_path / "t" / "1.2.3.txt").write_text("Clear.")
     found, told = join.with_reports([study("s", StudyInstanceUID="1.2.3")], tmp_path / "t", Join())
     assert (found[0].report, told.key) == ("Clear.", "StudyInstanceUID")
+    (tmp_path / "t" / "a.xml").write_text("<x/>")
+    with pytest.raises(
+        WrongUse, match=r"files of several kinds \(1 of openi, 1 of text\): say which with join\.layout=KIND"
+    ):
+        join.with_reports([study("s", StudyInstanceUID="1.2.3")], tmp_path / "t", Join())
+    found, told = join.with_reports([study("s", StudyInstanceUID="1.2.3")], tmp_path / "t", Join(layout="text"))
+    assert (found[0].report, told.rows) == ("Clear.", {"matched": 1, "rejected": 1})
+    (tmp_path / "t" / "a.xml").unlink()
     with pytest.raises(WrongUse, match=r"no report of t belongs to any image.*\n  StudyInstanceUID: 1 in the reports"):
         join.with_reports([study("s", StudyInstanceUID="9")], tmp_path / "t", Join())
 
@@ -212,6 +220,11 @@ def test_reasons_and_flags_are_explained_once():
     from mmssl.data.report_files import record
 
     assert not set(report_choice.REASONS) & set(record.REASONS)
+    told = {"reasons": {"rejected": {"empty": 1, "bundle": 2}, "studies": {"no_date": 1}}}
+    assert [(one.side, one.reason, one.number) for one in join.whys(told)] == [
+        ("rejected", "bundle", 2), ("rejected", "empty", 1), ("studies", "no_date", 1)
+    ]  # fmt: skip
+    assert join.whys({"lines": {"matched": 1}}) == []
     assert report_join.FLAGS["report_ambiguous"] == clean.FLAGS["report_ambiguous"]
 
 

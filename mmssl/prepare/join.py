@@ -10,10 +10,11 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mmssl.data import tables
+from mmssl.data.report_files import record
 from mmssl.data.report_files.record import Options
 from mmssl.data.report_files.source import Source, open_source
 from mmssl.errors import WrongUse
-from mmssl.prepare import plan
+from mmssl.prepare import plan, report_choice
 from mmssl.prepare.report_join import Counts, Reports, StudyFacts
 from mmssl.prepare.settings import Join
 from mmssl.types import Study
@@ -38,6 +39,30 @@ class Origin(NamedTuple):
 ANY = Origin()
 
 
+class Why(NamedTuple):
+    """Why lines or studies were not joined, or what took their place: a row of the audit page."""
+
+    side: str
+    """`studies`, or the state of the lines: ambiguous, superseded, rejected."""
+    reason: str
+    meaning: str
+    number: int
+
+
+def whys(told: Mapping[str, Any]) -> list[Why]:
+    """The reasons in what a manifest has of a join (`Counts.counts`), most frequent first on each side.
+
+    >>> whys({"reasons": {"ambiguous": {"same_time": 2}}})[0].meaning
+    'several reports of the same time that differ'
+    """
+    meanings = {**record.REASONS, **report_choice.REASONS}
+    return [
+        Why(side, reason, meanings[reason], number)
+        for side, reasons in told.get("reasons", {}).items()
+        for reason, number in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    ]
+
+
 # ---- reports -------------------------------------------------------------------------------------------------------
 
 
@@ -57,7 +82,7 @@ def report_source(
         encoding=encoding,
         separator=separator,
     )
-    return open_source(path, options=options, said="join.")
+    return open_source(path, kind=settings.layout, options=options, said="join.")
 
 
 def _own_columns(origin: Origin) -> dict[str, str]:

@@ -137,7 +137,7 @@ class Reports:
             self._add_studies(facts)
             self._add_lines(records)
             self._base.execute("create index by_key on keys (kind, key, line)")
-            self._base.execute("create index by_line on keys (line)")
+            self._base.execute("create index by_line on keys (line, kind)")
         self.counts: Counts | None = None
 
     def close(self) -> None:

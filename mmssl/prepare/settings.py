@@ -61,6 +61,8 @@ class Join:
     """... and the one with the day of the examination, where they have other names."""
     days: Annotated[int, Ge(0)] = 0
     """Between a report's day and its study's, at most, where it names the patient alone."""
+    layout: Literal["table", "text", "openi", "hl7", "fhir"] | None = None
+    """Kind of the source of reports, unless recognised."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ REASONS: dict[str, str] = {
     "other_xml": "XML of another kind than Open-i's",
     "bad_hl7": "no HL7 v2 message: it does not begin with MSH, or its delimiters are missing",
     "other_message": "an HL7 message of another type than ORU^R01",
-    "bad_json": "a line that is no JSON object",
+    "bad_json": "a line that is no JSON object: each resource has to be on a line of its own",
     "bundle": "a FHIR Bundle: write its entries as NDJSON, one resource a line",
     "other_resource": "a FHIR resource that is no DiagnosticReport",
     "not_issued": "ordered or registered, and not yet read",

@@ -77,7 +77,7 @@ def open_source(path: Path, *, kind: str | None = None, options: Options = DEFAU
         raise CannotDo(f"{path} cannot be read: there is no such file or folder")
     if kind is not None and kind not in get_args(Kind):
         raise WrongUse(f"a source of reports is one of {', '.join(get_args(Kind))}, not {kind!r}")
-    found: Kind = kind or _kind_of(path)  # type: ignore[assignment]
+    found: Kind = kind or _kind_of(path, "--layout KIND" if said == "columns." else f"{said}layout=KIND")  # type: ignore[assignment]
     if found == "table" and not path.is_file():
         raise WrongUse(f"{path} is a folder; a table is one file")
     if options.columns and found != "table":
@@ -90,7 +90,7 @@ def open_source(path: Path, *, kind: str | None = None, options: Options = DEFAU
     return Source(path, found, options, said)
 
 
-def _kind_of(path: Path) -> Kind:
+def _kind_of(path: Path, remedy: str) -> Kind:
     ending = path.suffix.lower()
     if path.is_file() and not is_archive(path):
         if ending == ".jsonl":
@@ -107,7 +107,7 @@ def _kind_of(path: Path) -> Kind:
         return next(iter(counts))
     if counts:
         told = ", ".join(f"{number} of {kind}" for kind, number in sorted(counts.items()))
-        raise WrongUse(f"{path} has files of several kinds ({told}): say which with --layout")
+        raise WrongUse(f"{path} has files of several kinds ({told}): say which with {remedy}")
     if other := files.swapped(path, needed="a source of reports"):
         raise WrongUse(other)
     raise WrongUse(f"{path} is no source of reports; a source is {_KINDS}")

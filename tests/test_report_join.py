@@ -139,6 +139,33 @@ def test_the_patient_alone_is_not_enough_the_day_must_agree(tmp_path):
     assert joined(path, studies, Join(days=1))[0]["s"] == "late"
 
 
+def test_a_report_without_the_usual_key_goes_by_the_next_that_it_has(tmp_path):
+    """As in a feed where the UID, or the accession, is not always filled in."""
+    columns = ("StudyInstanceUID", "AccessionNumber", "PatientID", "study_date", "report", "report_status", "issued")
+    path = table(
+        tmp_path,
+        ("", "A1", "P", "", "draft", "P", "2024-01-03"),
+        ("1.1", "A1", "P", "", "final", "F", "2024-01-04"),
+        ("", "", "P", "2024-01-05", "by the day", "F", ""),
+        ("", "", "P", "2024-01-03", "maybe of something else", "F", ""),
+        ("9.9", "A2", "P", "2024-01-05", "of a study that is not here", "F", ""),
+        ("", "", "", "2024-01-05", "nobody's", "F", ""),
+        columns=columns,
+    )
+    studies = [study("a", "P", 3, StudyInstanceUID="1.1", AccessionNumber="A1", PatientID="P"),
+               study("b", "P", 5, StudyInstanceUID="1.2", AccessionNumber="A2", PatientID="P")]  # fmt: skip
+    reports, flags, counts = joined(path, studies)
+    assert (reports, flags) == ({"a": "final", "b": "by the day"}, {})
+    assert counts["key"] == "StudyInstanceUID or AccessionNumber or PatientID"
+    assert counts["lines"] == {"ambiguous": 1, "matched": 2, "superseded": 1, "unmatched": 1, "without_key": 1}
+    assert counts["reasons"] == {"ambiguous": {"several_reports": 1}, "superseded": {"not_final": 1}}
+    reports, _, counts = joined(path, studies, Join(reports="StudyInstanceUID"))
+    assert (reports, counts["lines"]) == ({"a": "final"}, {"matched": 1, "unmatched": 1, "without_key": 4})
+    again = table(tmp_path, ("1.1", "", "", "", "final", "F", ""), ("", "", "P", "2024-01-03", "final", "F", ""),
+                  columns=columns)  # fmt: skip
+    assert joined(again, studies)[2]["lines"] == {"matched": 2}  # it says the same
+
+
 def test_who_gave_out_a_patient_id_tells_patients_apart(tmp_path):
     lines = "\r".join(oru([obr("", seen="20240103"), obx("north")], patient="7^^^NGH"))
     (tmp_path / "a.hl7").write_text(lines)

@@ -112,14 +112,14 @@ def _person(study: Study, origin: Origin) -> str:
 
 
 def join_reports(reports: Reports, source: Source, settings: Join, origin: Origin) -> Counts:
-    """Joins by the key that is named, else by the most particular one that matches anything.
+    """Joins by the key that is named, else by the most particular one that a report has and that matches anything.
 
     Raises:
         WrongUse: where the reports have no key, or none of theirs is found among the studies.
     """
-    kind = _choose(_keys_of_reports(reports, source), settings, "reports", origin)
-    is_patient = kind in ("PatientID", origin.keys().get("PatientID"))
-    return reports.join(kind, is_patient=is_patient, days=settings.days)
+    kinds = _choose(_keys_of_reports(reports, source), settings, "reports", origin)
+    of_patients = ("PatientID", origin.keys().get("PatientID"))
+    return reports.join({kind: kind in of_patients for kind in kinds}, days=settings.days)
 
 
 def with_reports(
@@ -202,7 +202,7 @@ def _join_labels(
     A key is ambiguous, and none is taken, where different lines have it, or several patients.
     """
     named = _key_columns(table.columns, {**settings.columns, **_own_columns(origin)})
-    kind = _choose(_keys_of_labels(table, studies, named), settings, "labels", origin)
+    kind = _choose(_keys_of_labels(table, studies, named), settings, "labels", origin)[0]
     by_key: defaultdict[str, list[int]] = defaultdict(list)
     counts = Counts(kind)
     for number, row in enumerate(table.rows):
@@ -280,8 +280,8 @@ def _key_columns(columns: Sequence[str], said: Mapping[str, str]) -> dict[str, s
     return tables.key_columns(columns) | {key: column for key, column in said.items() if column in columns}
 
 
-def _choose(there: _Keys, settings: Join, what: str, origin: Origin) -> str:
-    """The key to join by: the one named, else the most particular one that matches anything."""
+def _choose(there: _Keys, settings: Join, what: str, origin: Origin) -> list[str]:
+    """The keys to join by that match anything, the most particular one first; where one is named, that alone."""
     own = settings.reports if what == "reports" else settings.labels
     named = own or settings.key
     wanted = [named] if named else MOST_PARTICULAR_FIRST
@@ -289,9 +289,8 @@ def _choose(there: _Keys, settings: Join, what: str, origin: Origin) -> str:
     tried = list(dict.fromkeys(one for one in tried if one is not None))
     if not tried:
         raise WrongUse(_no_key(there, named, own, what, origin))
-    for kind in tried:
-        if there.matches(kind):
-            return kind
+    if found := [kind for kind in tried if there.matches(kind)]:
+        return found
     place = "in the table" if there.is_table else "in the reports"
     said = []
     for kind in tried:

@@ -41,6 +41,9 @@ create table holders (kind text, key text, study integer);
 create table lines (line integer primary key, id text, file text, place integer, status text, issued text,
     day integer, digest blob, issuer text, exam text, text text, columns text, reason text);
 create table keys (kind text, key text, line integer);
+create table seen (line integer primary key);
+create table edges (study integer, line integer, is_weak integer);
+create table unsure (study integer primary key, reason text);
 create table verdicts (line integer, rank integer, state text, reason text);
 create table given (study integer, part integer, line integer);
 create table found (study integer primary key, state text, reason text, preliminary integer, columns text);
@@ -99,7 +102,7 @@ class Counts:
     studies: Counter[str] = field(default_factory=Counter)
     images: Counter[str] = field(default_factory=Counter)
     disagree: Counter[str] = field(default_factory=Counter)
-    """For how many keys the lines agree on the report and not on this column, which is then left null."""
+    """For how many studies the lines agree on the report and not on this column, which is then left null."""
     reasons: dict[str, Counter[str]] = field(default_factory=dict)
     """{state of lines: reasons}, and of ambiguous studies under `studies`."""
     status: Counter[str] = field(default_factory=Counter)
@@ -193,35 +196,37 @@ class Reports:
 
     # ---- joining ---------------------------------------------------------------------------------------------------
 
-    def join(self, kind: str, *, called: str | None = None, is_patient: bool, days: int = 0) -> Counts:
-        """Gives each study the report of its key.
+    def join(self, kinds: Mapping[str, bool], *, days: int = 0) -> Counts:
+        """Gives each study the report of its key; of several keys that a report has, the first of `kinds` counts.
 
         A key is ambiguous, and nothing is taken, where it is one of several patients, or `report_choice.choose` cannot
-        say which report holds. By the patient alone, the day must agree too.
+        say which report holds. By the patient alone, the day must agree too, and no report by another key be there.
 
         Args:
-            kind: of the key, as records and studies have it.
-            called: what its column is called, for messages.
-            is_patient: it names a patient, who may have several studies.
-            days: between the report's day and the study's, at most, where it names a patient.
+            kinds: of keys, as records and studies have them, the most particular one first; whether each names a
+                patient, who may have several studies.
+            days: between the report's day and the study's, at most, where the patient alone is named.
         """
-        counts = self.counts = Counts(called or kind)
+        used = []
         asked = (
             "select key, line, digest, status, issued, day, exam, issuer from keys join lines using (line) "
-            "where kind = ? and text is not '' order by key, line"
+            "where kind = ? and text is not '' and line not in (select line from seen) order by key, line"
         )
         with _explained():
-            for key, rows in groupby(self._base.execute(asked, (kind,)), key=lambda row: row[0]):
-                self._join_key(kind, key, list(rows), counts, is_patient=is_patient, days=days)
-            self._base.execute("create index by_verdict on verdicts (line)")
-            self._base.execute("create index by_given on given (study)")
-            self._base.execute("create index of_given on given (line)")
+            for kind, is_patient in kinds.items():
+                for key, rows in groupby(self._base.execute(asked, (kind,)), key=lambda row: row[0]):
+                    self._find(kind, key, list(rows), is_patient=is_patient, days=days)
+                    used += [kind] if kind not in used else []
+                self._base.execute("insert or ignore into seen select line from keys where kind = ?", (kind,))
+            counts = self.counts = Counts(" or ".join(used))
+            self._give_all(counts)
+            for name in ("verdicts (line)", "given (study)", "given (line)"):
+                self._base.execute(f"create index by_{name.replace(' (', '_').strip(')')} on {name}")
             self._count(counts)
         return counts
 
-    def _join_key(
-        self, kind: str, key: str, rows: list[tuple[Any, ...]], counts: Counts, *, is_patient: bool, days: int
-    ) -> None:
+    def _find(self, kind: str, key: str, rows: list[tuple[Any, ...]], *, is_patient: bool, days: int) -> None:
+        """Which studies the reports of one key may be of."""
         asked = "select study, person, realm, day from holders join studies using (study) where kind = ? and key = ?"
         holders = self._base.execute(asked, (kind, key)).fetchall()
         lines = [Line(*row[1:7]) for row in rows]
@@ -233,15 +238,34 @@ class Reports:
         studies = [number for number, *_ in holders]
         several = len({person for _, person, _, _ in holders}) > 1
         if several or any(self._is_torn(kind, line.number) for line in lines):
-            self._unclear(studies, "several_patients")
+            self._unclear("unsure" if is_patient else "found", studies, "several_patients")
             return self._judge([(line.number, "ambiguous", "several_patients") for line in lines])
-        if not is_patient:
-            return self._give(studies, lines, choose(lines), counts)
-        told = by_day(lines, [Dated(number, day) for number, _, _, day in holders], days=days)
-        self._judge([(number, "ambiguous", reason) for number, reason in told.refused.items()])
-        self._unclear(told.unclear, next(iter(told.refused.values()), ""))
-        for study, own in told.of_study.items():
-            self._give([study], own, choose(own), counts)
+        edges = [(study, line.number, is_patient) for study in studies for line in lines]
+        if is_patient:
+            told = by_day(lines, [Dated(number, day) for number, _, _, day in holders], days=days)
+            self._judge([(number, "ambiguous", reason) for number, reason in told.refused.items()])
+            self._unclear("unsure", told.unclear, next(iter(told.refused.values()), ""))
+            edges = [(study, line.number, True) for study, own in told.of_study.items() for line in own]
+        self._base.executemany("insert into edges values (?, ?, ?)", edges)
+
+    def _give_all(self, counts: Counts) -> None:
+        """Each study its report, of all that may be its."""
+        self._base.execute("create index by_study on edges (study, line)")
+        asked = (
+            "select study, line, digest, status, issued, day, exam, is_weak from edges join lines using (line) "
+            "order by study, line"
+        )
+        torn = "select 1 from found where study = ?"
+        for study, rows in groupby(self._base.execute(asked), key=lambda row: row[0]):
+            told = [(Line(*row[1:7]), row[7]) for row in rows]
+            if self._base.execute(torn, (study,)).fetchone():  # another key of it is one of several patients
+                self._judge([(line.number, "ambiguous", "several_patients") for line, _ in told])
+                continue
+            sure = {line.digest for line, is_weak in told if not is_weak}
+            lines = [line for line, _ in told if not sure or line.digest in sure]
+            self._judge([(line.number, "ambiguous", "several_reports") for line, _ in told if line not in lines])
+            self._give(study, lines, choose(lines), counts)
+        self._base.execute("insert or ignore into found select study, 'ambiguous', reason, 0, '{}' from unsure")
 
     def _is_torn(self, kind: str, line: int) -> bool:
         """Whether a report with several keys is of several patients."""
@@ -254,29 +278,31 @@ class Reports:
             return False
         return self._base.execute(asked, (line, kind)).fetchone()[0] > 1
 
-    def _give(self, studies: Sequence[int], lines: Sequence[Line], choice: Choice, counts: Counts) -> None:
+    def _give(self, study: int, lines: Sequence[Line], choice: Choice, counts: Counts) -> None:
         if not choice.taken:
             self._judge([(number, "ambiguous", reason) for number, reason in choice.refused.items()])
-            return self._unclear(studies, next(iter(choice.refused.values())))
+            return self._unclear("found", [study], next(iter(choice.refused.values())))
         self._judge([(number, "superseded", reason) for number, reason in choice.refused.items()])
         told = [line.number for line in lines if line.number not in choice.refused]
         self._judge([(number, "matched", None) for number in told])
         columns, torn = agreed([self._columns(number) for number in told])
         counts.disagree.update(torn)
-        stored = json.dumps(columns, default=lambda value: value.isoformat())
-        for study in studies:
-            row = (study, "matched", None, choice.is_preliminary, stored)
-            self._base.execute("insert or replace into found values (?, ?, ?, ?, ?)", row)
-            given = [(study, place, number) for place, number in enumerate(choice.taken)]
-            self._base.executemany("insert into given values (?, ?, ?)", given)
+        row = (study, "matched", None, choice.is_preliminary, json.dumps(columns, default=lambda one: one.isoformat()))
+        self._base.execute("insert into found values (?, ?, ?, ?, ?)", row)
+        given = [(study, part, number) for part, number in enumerate(choice.taken)]
+        self._base.executemany("insert into given values (?, ?, ?)", given)
 
     def _judge(self, verdicts: Iterable[tuple[int, str, str | None]]) -> None:
         rows = [(number, _RANK[state], state, reason) for number, state, reason in verdicts]
         self._base.executemany("insert into verdicts values (?, ?, ?, ?)", rows)
 
-    def _unclear(self, studies: Iterable[int], reason: str) -> None:
-        rows = [(study, "ambiguous", reason, 0, "{}") for study in studies]
-        self._base.executemany("insert or ignore into found values (?, ?, ?, ?, ?)", rows)
+    def _unclear(self, table: str, studies: Iterable[int], reason: str) -> None:
+        """Notes studies that a report may be of: `unsure` where one by another key may still be found."""
+        if table == "unsure":
+            self._base.executemany("insert or ignore into unsure values (?, ?)", [(one, reason) for one in studies])
+        else:
+            rows = [(study, "ambiguous", reason, 0, "{}") for study in studies]
+            self._base.executemany("insert or ignore into found values (?, ?, ?, ?, ?)", rows)
 
     def _columns(self, line: int) -> dict[str, Any]:
         (told,) = self._base.execute("select columns from lines where line = ?", (line,)).fetchone()

@@ -12,7 +12,7 @@ from mmssl.prepare.plan import Names
 from mmssl.prepare.report_join import Reports, StudyFacts
 from mmssl.prepare.settings import Join
 from mmssl.types import Picture, Study
-from tests.preparing import write_csv
+from tests.preparing import made, source, write_csv
 from tests.report_sources import diagnostic_report, ndjson, obr, obx, oru
 
 
@@ -213,6 +213,20 @@ def test_fhir_and_text_files_join_too(tmp_path):
         join.with_reports([study("s", StudyInstanceUID="9")], tmp_path / "t", Join())
 
 
+def test_prepare_takes_messages_as_it_takes_a_table(tmp_path):
+    path = source(tmp_path / "in", [{"study_id": f"s{n}", "AccessionNumber": f"A{n}"} for n in range(3)])
+    messages = [
+        [obr("A0", status="P"), obx("Draft.")], [obr("A0"), obx("Large heart."), obx("Clear lungs.")],
+        [obr("A1", status="P"), obx("No edema.")],
+    ]  # fmt: skip
+    (tmp_path / "feed.hl7").write_text("\r".join(line for one in messages for line in oru(one)))
+    found = made(path, tmp_path / "store", reports=tmp_path / "feed.hl7")
+    assert [found[f"{n}.png"]["report"] for n in range(3)] == ["Large heart.\nClear lungs.", "No edema.", None]
+    assert "report_preliminary" in found["1.png"]["flags"]
+    told = json.loads((tmp_path / "store" / "manifest.json").read_text())["reports"]
+    assert told["lines"] == {"matched": 2, "superseded": 1}
+
+
 # ---- the joining itself --------------------------------------------------------------------------------------------
 
 
@@ -223,12 +237,12 @@ def facts(name, **keys):
 def test_what_came_of_every_line_is_written_without_ids_of_the_source(tmp_path):
     path = table(tmp_path, ("1;2", "a", "F"), ("1", "b", "P"), ("9", "c", "F"), ("3", "d", "void"),
                  columns=("AccessionNumber", "report", "status"))  # fmt: skip
-    source = join.report_source(path, Join())
+    opened = join.report_source(path, Join())
     people = [StudyFacts(name, {"AccessionNumber": key}, "p") for name, key in (("s1", "1"), ("s2", "2"), ("s3", "3"))]
     for names in (Names(None), Names(b"sixteen bytes or more")):
         ids = {name: names.of("study", name) for name in ("s1", "s3")}
-        reports = Reports(people, source.records(), folder=tmp_path)
-        join.join_reports(reports, source, Join(), join.ANY)
+        reports = Reports(people, opened.records(), folder=tmp_path)
+        join.join_reports(reports, opened, Join(), join.ANY)
         reports.write(tmp_path / "joined.parquet", names, ids.get)
         rows = pq.read_table(tmp_path / "joined.parquet").to_pylist()
         assert [(row["state"], row["reason"], row["status"]) for row in rows] == [
@@ -258,12 +272,12 @@ def test_reasons_and_flags_are_explained_once():
 def test_many_reports_lie_on_disk(tmp_path):
     """What is larger than the database keeps in memory is found again, also where its file has no name any more."""
     path = write_csv(tmp_path / "r.csv", [{"AccessionNumber": n, "report": f"{n} " * 400} for n in range(4000)])
-    source = join.report_source(path, Join())
+    opened = join.report_source(path, Join())
     for folder in (None, tmp_path):
         reports = Reports(
-            [facts(str(n), AccessionNumber=str(n)) for n in range(0, 4000, 2)], source.records(), folder=folder
+            [facts(str(n), AccessionNumber=str(n)) for n in range(0, 4000, 2)], opened.records(), folder=folder
         )
-        told = join.join_reports(reports, source, Join(), join.ANY)
+        told = join.join_reports(reports, opened, Join(), join.ANY)
         assert told.rows == {"matched": 2000, "unmatched": 2000}
         assert all(reports.of(str(n)).report == (f"{n} " * 400).strip() for n in range(0, 4000, 2))
         assert reports.of("1").report is None

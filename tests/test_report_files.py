@@ -441,6 +441,7 @@ def test_a_kind_is_recognised_or_asked_for(tmp_path):
     with pytest.raises(CannotDo, match="there is no such file or folder"):
         read(tmp_path / "gone")
     (tmp_path / "nothing").mkdir()
+    write_jsonl(tmp_path / "nothing" / "r.jsonl", ROWS)
     with pytest.raises(WrongUse, match="is no source of reports; a source is a table"):
         read(tmp_path / "nothing")
     (tmp_path / "nothing" / "manifest.json").touch()

@@ -20,7 +20,7 @@ FORMATS = {"text": plain, "openi": openi, "hl7": hl7, "fhir": fhir}
 
 _KINDS = (
     "a table (.csv, .tsv, .jsonl, .parquet), a folder or an archive (.tgz, .zip) of .txt, of Open-i's .xml or of HL7 "
-    "messages (.hl7), or FHIR DiagnosticReports (.ndjson)"
+    "messages (.hl7), or FHIR DiagnosticReports (.ndjson); a table in a folder is given by its own path"
 )
 
 
@@ -117,6 +117,8 @@ def _kind_of_file(member: Member) -> Kind | None:
     """By a file's ending; text that begins as HL7 does is HL7."""
     kinds: dict[str, Kind] = {ending: kind for kind, part in FORMATS.items() for ending in part.ENDINGS}  # type: ignore[misc]
     found = kinds.get(member.ending)
+    if member.ending == ".jsonl" and b'"resourceType"' not in member.start():
+        return None  # a table, which is given by itself
     return "hl7" if found == "text" and _is_hl7(member.start()) else found
 
 

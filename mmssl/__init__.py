@@ -28,6 +28,7 @@ HOMES = {
     "phantom": ("mmssl.phantoms.hospital", "write"),
     "prepare": ("mmssl.prepare.job", "prepare"),
     "pretrain": ("mmssl.train", "pretrain"),
+    "reports": ("mmssl.reports", "reports"),
     "retrieve": ("mmssl.retrieval", "retrieve"),
     "search": ("mmssl.search.query", "search"),
     "zeroshot": ("mmssl.zeroshot", "zeroshot"),
@@ -50,6 +51,7 @@ __all__ = [
     "phantom",
     "prepare",
     "pretrain",
+    "reports",
     "retrieve",
     "search",
     "zeroshot",
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
     from mmssl.overlap.job import overlap as overlap
     from mmssl.phantoms.hospital import write as phantom
     from mmssl.prepare.job import prepare as prepare
+    from mmssl.reports import reports as reports
     from mmssl.retrieval import retrieve as retrieve
     from mmssl.search.index import index as index
     from mmssl.search.query import search as search
@@ -94,7 +97,10 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *HOMES})
 
 
-SHARED = {"mmssl.evaluate", "mmssl.export", "mmssl.overlap", "mmssl.prepare", "mmssl.search", "mmssl.zeroshot"}
+SHARED = {
+    "mmssl.evaluate", "mmssl.export", "mmssl.overlap", "mmssl.prepare", "mmssl.reports", "mmssl.search",
+    "mmssl.zeroshot",
+}  # fmt: skip
 """Modules that have the name of a public function."""
 
 

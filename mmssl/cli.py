@@ -207,7 +207,9 @@ def prepare(
     layout: Annotated[
         str | None, typer.Option(help="Kind of source (a file of mmssl/sources), unless recognised.")
     ] = None,
-    reports: Annotated[Path | None, typer.Option(help="Table of reports, for DICOM files.")] = None,
+    reports: Annotated[
+        Path | None, typer.Option(help="Reports, for DICOM files: a table, HL7, FHIR, or what `mmssl reports` takes.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="Table of labels, for evaluation only.")] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -215,6 +217,35 @@ def prepare(
     from mmssl.prepare.job import prepare as run
 
     run(source, store, layout=layout, reports=reports, labels=labels, overrides=settings or [])
+
+
+@app.command(
+    cls=Settable,
+    epilog=_example(
+        "mmssl reports reports.csv --out reports.jsonl columns.text=Befund",
+        "mmssl reports openi_reports.tgz --out reports.jsonl",
+    ),
+)
+def reports(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A table; a folder or an archive of .txt, Open-i XML or HL7 messages; FHIR DiagnosticReports.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="File to write, a JSON line for each report.")],
+    settings: Settings = None,
+    layout: Annotated[
+        Literal["table", "text", "openi", "hl7", "fhir"] | None,
+        typer.Option(help="Kind of source, unless recognised."),
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Read reports: their sections, sentences and findings, a JSON line each."""
+    from mmssl.reports import reports as run
+
+    run(source, out, layout=layout, overrides=settings or [])
 
 
 @app.command(

@@ -118,6 +118,7 @@ def calls(monkeypatch):
         ("mmssl.jobs.demo", "demo"),
         ("mmssl.phantoms.hospital", "write"),
         ("mmssl.prepare.job", "prepare"),
+        ("mmssl.reports", "reports"),
         ("mmssl.train", "pretrain"),
         ("mmssl.zeroshot", "zeroshot"),
         ("mmssl.zeroshot", "calibrate"),

@@ -18,8 +18,8 @@ from mmssl import cli, console
 from mmssl.errors import CannotDo, WrongUse
 
 COMMANDS = {
-    "demo", "phantom", "prepare", "pretrain", "zeroshot", "calibrate", "evaluate", "retrieve", "overlap", "index",
-    "search",
+    "demo", "phantom", "prepare", "reports", "pretrain", "zeroshot", "calibrate", "evaluate", "retrieve", "overlap",
+    "index", "search",
     "export", "config",
 }  # fmt: skip
 PACKAGE = Path(mmssl.__file__).parent

@@ -130,6 +130,7 @@ def test_reports_are_counted_on_both_sides(store, rows):
         "lines": {"ambiguous": 2, "matched": 2, "unmatched": 1},
         "studies": {"ambiguous": 1, "matched": 2, "unmatched": 4},
         "images": {"ambiguous": 1, "matched": 3, "unmatched": 6},
+        "reasons": {"ambiguous": {"no_time": 2}, "studies": {"no_time": 1}},
     }  # fmt: skip
     assert rows["c/1.dcm"]["text"] is None
     assert rows["c/1.dcm"]["flags"] == ["report_ambiguous", "text_missing"]

@@ -83,6 +83,15 @@ def rows(file: Path, columns: list[str]) -> list[dict[str, Any]]:
     return _arrow(file).select(columns).to_pylist()
 
 
+def each_row(file: Path, columns: list[str]) -> Iterator[dict[str, Any]]:
+    """As `rows`, one after the other, of which only some are in memory."""
+    if not _is_parquet(file):
+        yield from rows(file, columns)
+        return
+    for batch in pq.ParquetFile(file, memory_map=True).iter_batches(1024, columns=columns):
+        yield from batch.to_pylist()
+
+
 def read(path: Path, column: str) -> bytes | Path:
     """The bytes of the image at `FILE/#NUMBER`, or the path that stands in their place.
 

@@ -3,17 +3,18 @@
 Cells of text files stay text: a key is never parsed as a number, so leading zeros stay.
 """
 
+import contextlib
 import csv
 import hashlib
 import io
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, NamedTuple
 
 from mmssl.data import embedded, folders
 from mmssl.errors import CannotDo, WrongUse
@@ -71,6 +72,37 @@ def read(path: Path, *, encoding: str = "utf-8", separator: str | None = None) -
     if suffix == ".jsonl":
         return _read_jsonl(path, text)
     return _read_csv(path, text, separator or ("\t" if suffix == ".tsv" else ","))
+
+
+class Scan(NamedTuple):
+    """A table of any size, of which a row at a time is in memory."""
+
+    columns: list[str]
+    rows: Callable[[], Iterator[tuple[int, dict[str, Any] | None]]]
+    """Goes through (line, row), anew at each call; None for a line that is no row."""
+
+
+def scan(path: Path, *, encoding: str = "utf-8", separator: str | None = None) -> Scan:
+    """As `read`, row by row; what is wrong inside a file is raised where it is come to."""
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise WrongUse(f"{path} is no table; a table ends in {', '.join(SUFFIXES)}")
+    if suffix == ".parquet":
+        return _scan_parquet(path)
+    if suffix == ".jsonl":
+        return _scan_jsonl(path, encoding)
+    delimiter = separator or ("\t" if suffix == ".tsv" else ",")
+    with _opened(path, encoding) as file:
+        header = _header(path, csv.reader(file, delimiter=delimiter), delimiter)
+
+    def rows() -> Iterator[tuple[int, dict[str, Any] | None]]:
+        with _opened(path, encoding) as file:
+            reader = csv.reader(file, delimiter=delimiter)
+            next(reader)
+            yield from _csv_rows(reader, header)
+
+    return Scan(header, rows)
 
 
 def cell(value: Any) -> Any:
@@ -204,13 +236,31 @@ def as_text(value: Any) -> str:
 # ---- reading -------------------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def _opened(path: Path, encoding: str) -> Iterator[IO[str]]:
+    """A file of text; where it cannot be read, the same is raised as by `_decode`."""
+    try:
+        with open(path, "rb") as content:
+            named = _encoding(content.read(2), encoding)
+        with open(path, encoding=named, newline="") as file:
+            yield file
+    except (OSError, UnicodeDecodeError, LookupError):
+        _decode(path, encoding)
+        raise
+
+
+def _encoding(start: bytes, encoding: str) -> str:
+    if encoding.lower().replace("-", "") != "utf8":
+        return encoding
+    return "utf-16" if start.startswith(_UTF_16) else "utf-8-sig"
+
+
 def _decode(path: Path, encoding: str) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise CannotDo(f"{path} cannot be read: {error.strerror or error}") from None
-    if encoding.lower().replace("-", "") == "utf8":
-        encoding = "utf-16" if content.startswith(_UTF_16) else "utf-8-sig"
+    encoding = _encoding(content, encoding)
     try:
         return content.decode(encoding)
     except UnicodeDecodeError as error:
@@ -226,6 +276,21 @@ def _decode(path: Path, encoding: str) -> str:
 
 def _read_csv(path: Path, text: str, delimiter: str) -> Table:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    table = Table(path, _header(path, reader, delimiter), [], [])
+    _fill(table, _csv_rows(reader, table.columns))
+    return table
+
+
+def _fill(table: Table, rows: Iterable[tuple[int, dict[str, Any] | None]]) -> None:
+    for line, row in rows:
+        if row is None:
+            table.bad.append((line, "bad_row"))
+        else:
+            table.rows.append(row)
+            table.lines.append(line)
+
+
+def _header(path: Path, reader: Any, delimiter: str) -> list[str]:
     header = [name.strip() for name in next(reader, [])]
     _check_header(path, header)
     others = [mark for mark in _SEPARATORS if len(header) == 1 and mark in header[0]]
@@ -235,27 +300,34 @@ def _read_csv(path: Path, text: str, delimiter: str) -> Table:
             f"{path} looks as if {others[0]!r} separates its columns, not {delimiter!r}: its first line is "
             f"{header[0]!r}; {say}, or save it with {delimiter!r}"
         )
-    table = Table(path, header, [], [])
+    return header
+
+
+def _csv_rows(reader: Any, header: list[str]) -> Iterator[tuple[int, dict[str, Any] | None]]:
     while True:
         line = reader.line_num + 1
         try:
             cells = next(reader)
         except StopIteration:
-            return table
+            return
         except csv.Error:
-            table.bad.append((line, "bad_row"))
+            yield line, None
             continue
         if len(cells) == len(header):
-            table.rows.append(dict(zip(header, cells, strict=True)))
-            table.lines.append(line)
+            yield line, dict(zip(header, cells, strict=True))
         elif any(cell.strip() for cell in cells):
-            table.bad.append((line, "bad_row"))
+            yield line, None
 
 
 def _read_jsonl(path: Path, text: str) -> Table:
     table = Table(path, [], [], [])
-    columns: dict[str, None] = {}
-    for line, content in enumerate(text.split("\n"), 1):
+    _fill(table, _jsonl_rows(text.split("\n")))
+    table.columns.extend(dict.fromkeys(column for row in table.rows for column in row))
+    return table
+
+
+def _jsonl_rows(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any] | None]]:
+    for line, content in enumerate(lines, 1):
         if not content.strip():
             continue
         try:
@@ -264,14 +336,26 @@ def _read_jsonl(path: Path, text: str) -> Table:
             row = None
         if _SURROGATE_ESCAPED.search(content):
             row = _writable(row)
-        if isinstance(row, dict):
-            columns |= dict.fromkeys(row)
-            table.rows.append(row)
-            table.lines.append(line)
-        else:
-            table.bad.append((line, "bad_row"))
-    table.columns.extend(columns)
-    return table
+        yield line, row if isinstance(row, dict) else None
+
+
+def _scan_jsonl(path: Path, encoding: str) -> Scan:
+    def rows() -> Iterator[tuple[int, dict[str, Any] | None]]:
+        with _opened(path, encoding) as file:
+            yield from _jsonl_rows(_lines(file))
+
+    return Scan(list(dict.fromkeys(column for _, row in rows() if row for column in row)), rows)
+
+
+def _lines(file: IO[str]) -> Iterator[str]:
+    r"""Lines that end with \n, and with nothing else that may be in a line of JSON."""
+    former = ""
+    for part in file:  # which ends at \r too
+        former += part
+        if part.endswith("\n"):
+            yield former
+            former = ""
+    yield former
 
 
 def _writable(value: Any) -> Any:
@@ -286,6 +370,21 @@ def _read_parquet(path: Path) -> Table:
     except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
         raise CannotDo(f"{path} cannot be read as Parquet: {error}") from None
     return Table(path, columns, rows, list(range(1, len(rows) + 1)))
+
+
+def _scan_parquet(path: Path) -> Scan:
+    try:
+        columns = [name for name in embedded.schema(path).names if not embedded.holds_files(path, name)]
+    except (OSError, ValueError) as error:
+        raise CannotDo(f"{path} cannot be read as Parquet: {error}") from None
+
+    def rows() -> Iterator[tuple[int, dict[str, Any] | None]]:
+        try:
+            yield from enumerate(embedded.each_row(path, columns), 1)
+        except (OSError, ValueError) as error:
+            raise CannotDo(f"{path} cannot be read as Parquet: {error}") from None
+
+    return Scan(columns, rows)
 
 
 def _check_header(path: Path, header: list[str]) -> None:

@@ -2,28 +2,24 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from mmssl.data import table_rows, tables
-from mmssl.errors import WrongUse, meant
-from mmssl.prepare import plan
+from mmssl.data import tables
+from mmssl.data.report_files import record
+from mmssl.data.report_files.record import Options
+from mmssl.data.report_files.source import Source, open_source
+from mmssl.errors import WrongUse
+from mmssl.prepare import plan, report_choice
+from mmssl.prepare.report_join import Counts, Reports, StudyFacts
 from mmssl.prepare.settings import Join
 from mmssl.types import Study
 
-REPORT = ("report", "text", "report_text", "full_report", "radiology_report", "report_body")
-"""What the column with the report may be called, first choice first."""
-PARTS = ("findings", "impression")
 MOST_PARTICULAR_FIRST = ("StudyInstanceUID", "AccessionNumber", "PatientID")
-FILLED = {
-    "sex": "sex", "patient_sex": "sex", "age": "age", "patient_age": "age", "site": "site", "date": "study_datetime",
-    "study_date": "study_datetime", "study_datetime": "study_datetime", "ethnicity": "ethnicity",
-    "language": "language",
-}  # fmt: skip
-"""Columns of a table of reports that fill what the images leave open: {column: column of the store}."""
 
 
 class Origin(NamedTuple):
@@ -43,122 +39,87 @@ class Origin(NamedTuple):
 ANY = Origin()
 
 
-@dataclass(frozen=True)
-class Joined:
-    """What a table gave."""
+class Why(NamedTuple):
+    """Why lines or studies were not joined, or what took their place: a row of the audit page."""
 
-    key: str
-    rows: Counter[str]
-    """Lines of the table: matched, unmatched, ambiguous, without_key, without_text."""
-    studies: Counter[str]
-    images: Counter[str]
-    values: list[dict[str, Any] | None]
-    """For each study what its line says, None where none matched."""
-    ambiguous: list[bool] = field(default_factory=list)
-    disagree: Counter[str] = field(default_factory=Counter)
-    """For how many keys the lines agree on the report and not on this column, which is then left null."""
-
-    def counts(self, file: Path) -> dict[str, Any]:
-        """For the manifest."""
-        sides = {"lines": self.rows, "studies": self.studies, "images": self.images}
-        sides |= {"disagree": self.disagree} if self.disagree else {}
-        return {"file": file.name, "key": self.key} | {name: dict(sorted(side.items())) for name, side in sides.items()}
+    side: str
+    """`studies`, or the state of the lines: ambiguous, superseded, rejected."""
+    reason: str
+    meaning: str
+    number: int
 
 
-def join(
-    table: tables.Table,
-    lines: Sequence[Mapping[str, Any]],
-    studies: Sequence[Study],
-    settings: Join,
-    what: str,
-    origin: Origin,
-) -> Joined:
-    """Gives each study the one line of its key.
+def whys(told: Mapping[str, Any]) -> list[Why]:
+    """The reasons in what a manifest has of a join (`Counts.counts`), most frequent first on each side.
 
-    A key is ambiguous, and none is taken, where several different lines have it, where several patients have it
-    (studies of one patient may share an accession), and where a report has a PatientID with several studies. Lines
-    that say the same are one; reports are compared by their words alone, whatever else their lines say.
+    >>> whys({"reasons": {"ambiguous": {"same_time": 2}}})[0].meaning
+    'several reports of the same time that differ'
+    """
+    meanings = {**record.REASONS, **report_choice.REASONS}
+    return [
+        Why(side, reason, meanings[reason], number)
+        for side, reasons in told.get("reasons", {}).items()
+        for reason, number in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    ]
 
-    Args:
-        table: with a column for at least one key.
-        lines: what each of its rows says, already read; {} where it says nothing.
-        studies: in any order.
-        settings: may name the key.
-        what: `reports` or `labels`; labels may hold for all studies of a patient.
-        origin: of the studies.
+
+# ---- reports -------------------------------------------------------------------------------------------------------
+
+
+def report_source(
+    path: Path, settings: Join, *, encoding: str | None = None, separator: str | None = None, origin: Origin = ANY
+) -> Source:
+    """A source of reports as the settings have it; it has a `fingerprint`.
 
     Raises:
-        WrongUse: where the table has no key, or none of its keys is found among the studies.
+        WrongUse: where it is of no kind, or lacks a column that is named.
+        CannotDo: where it cannot be read.
     """
-    name, column = _choose_key(table, studies, settings, what, origin)
-    by_key: dict[str, list[int]] = {}
-    rows: Counter[str] = Counter()
-    for number, row in enumerate(table.rows):
-        value = tables.key(row.get(column))
-        if value is None:
-            rows["without_key"] += 1
-        elif not lines[number]:
-            rows["without_text"] += 1
-        else:
-            by_key.setdefault(value, []).append(number)
-    holders: defaultdict[str, list[Study]] = defaultdict(list)
-    for study in studies:
-        if key := study.keys.get(name):
-            holders[key].append(study)
-    of_patients = name in ("PatientID", origin.keys().get("PatientID"))
-    clear: dict[str, Mapping[str, Any]] = {}
-    unclear: set[str] = set()
-    disagree: Counter[str] = Counter()
-    for value, numbers in by_key.items():
-        line, torn = _agreed([lines[number] for number in numbers])
-        one_patient = len({_person(study, origin) for study in holders[value]}) <= 1
-        one_study = what == "labels" or not of_patients or len(holders[value]) <= 1
-        if not holders[value]:
-            rows["unmatched"] += len(numbers)
-        elif line is not None and one_patient and one_study:
-            clear[value] = line
-            rows["matched"] += len(numbers)
-            disagree.update(torn)
-        else:
-            unclear.add(value)
-            rows["ambiguous"] += len(numbers)
-    return replace(_sides(name, rows, studies, clear, unclear), disagree=disagree)
+    named = {"text": settings.text, "status": settings.status, "time": settings.time, "date": settings.date}
+    options = Options(
+        columns={meaning: column for meaning, column in named.items() if column is not None},
+        keys={**settings.columns, **_own_columns(origin)},
+        encoding=encoding,
+        separator=separator,
+    )
+    return open_source(path, kind=settings.layout, options=options, said="join.")
 
 
-def _person(study: Study, origin: Origin) -> Any:
+def _own_columns(origin: Origin) -> dict[str, str]:
+    """Keys under the source's own names, where these are none of ours."""
+    return {column: column for column in origin.keys().values() if not tables.is_key(column)}
+
+
+def facts_of(study: Study, name: str, origin: Origin) -> StudyFacts:
+    """What joining needs of a study."""
+    patient = plan.patient_of(study, ids_name_realm=origin.ids_name_realm)
+    moments = (one.get("study_datetime") for one in (study.columns, *(picture.columns for picture in study.pictures)))
+    day = next((moment for moment in moments if isinstance(moment, date)), None)
+    return StudyFacts(
+        name=name,
+        keys=study.keys,
+        person=_person(study, origin),
+        realm=patient.realm if patient else "",
+        day=day,
+        images=len(study.pictures),
+    )
+
+
+def _person(study: Study, origin: Origin) -> str:
     """Who a study is of; without a patient it is its own."""
     patient = plan.patient_of(study, ids_name_realm=origin.ids_name_realm)
-    return patient or study.keys.get("StudyInstanceUID", study.study_id)
+    return "\0".join(patient) if patient else study.keys.get("StudyInstanceUID", study.study_id)
 
 
-def _agreed(lines: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any] | None, list[str]]:
-    """The one line that several are, None where they differ; and the columns that reports disagree on, left null.
+def join_reports(reports: Reports, source: Source, settings: Join, origin: Origin) -> Counts:
+    """Joins by the key that is named, else by the most particular one that a report has and that matches anything.
 
-    >>> _agreed([{"report": "a  b", "sex": "F", "age": 1}, {"report": "a b", "sex": "M", "age": None}])
-    ({'report': 'a  b', 'sex': None, 'age': 1}, ['sex'])
+    Raises:
+        WrongUse: where the reports have no key, or none of theirs is found among the studies.
     """
-    first = dict(lines[0])
-    if "report" not in first:
-        return (first if all(line == first for line in lines) else None), []
-    if len({" ".join(line["report"].split()) for line in lines}) > 1:
-        return None, []
-    told = {name: [line[name] for line in lines if line[name] is not None] for name in first if name != "report"}
-    torn = [name for name, values in told.items() if any(value != values[0] for value in values)]
-    return first | {name: values[0] if values and name not in torn else None for name, values in told.items()}, torn
-
-
-def _sides(
-    name: str, rows: Counter[str], studies: Sequence[Study], clear: Mapping[str, Mapping[str, Any]], unclear: set[str]
-) -> Joined:
-    told = Joined(name, rows, Counter(), Counter(), [])
-    for study in studies:
-        key = study.keys.get(name, "")
-        state = "matched" if key in clear else "ambiguous" if key in unclear else "unmatched"
-        told.studies[state] += 1
-        told.images[state] += len(study.pictures)
-        told.values.append(dict(clear[key]) if key in clear else None)
-        told.ambiguous.append(key in unclear)
-    return told
+    kinds = _choose(_keys_of_reports(reports, source), settings, "reports", origin)
+    of_patients = ("PatientID", origin.keys().get("PatientID"))
+    return reports.join({kind: kind in of_patients for kind in kinds}, days=settings.days)
 
 
 def with_reports(
@@ -169,31 +130,35 @@ def with_reports(
     encoding: str = "utf-8",
     separator: str | None = None,
     origin: Origin = ANY,
-) -> tuple[list[Study], Joined]:
-    """Studies with their reports, and with what the table says of them where the images say nothing.
+) -> tuple[list[Study], Counts]:
+    """Studies with their reports, and with what the source says of them where the images say nothing.
 
     Raises:
-        WrongUse: where the table has no reports, or its keys match nothing.
+        WrongUse: where the source has no reports, or their keys match nothing.
     """
-    table = tables.read(file, encoding=encoding, separator=separator)
-    texts = _report_texts(table, settings)
-    filling = {column: FILLED[column.lower()] for column in table.columns if column.lower() in FILLED}
-    lines = [
-        {"report": text, **{to: table_rows.own(to, row.get(column)) for column, to in filling.items()}} if text else {}
-        for row, text in zip(table.rows, texts, strict=True)
-    ]
-    told = join(table, lines, studies, settings, "reports", origin)
-    found = []
-    for study, line, ambiguous in zip(studies, told.values, told.ambiguous, strict=True):
-        if ambiguous:
-            flags = [*study.columns.get("flags", ()), "report_ambiguous"]
-            study = replace(study, columns={**study.columns, "flags": flags})
-        if line:
-            report = line.pop("report")
-            known = {name: value for name, value in line.items() if value is not None}
-            study = replace(study, report=report, text=None, columns={**known, **_given(study.columns)})
-        found.append(study)
-    return found, told
+    source = report_source(file, settings, encoding=encoding, separator=separator, origin=origin)
+    facts = (facts_of(study, str(number), origin) for number, study in enumerate(studies))
+    reports = Reports(facts, source.records())
+    try:
+        counts = join_reports(reports, source, settings, origin)
+        return [with_report(study, reports, str(number)) for number, study in enumerate(studies)], counts
+    finally:
+        reports.close()
+
+
+def with_report(study: Study, reports: Reports, name: str) -> Study:
+    """The study with what the reports give it under its name; what it says itself stays."""
+    found = reports.of(name)
+    columns = dict(study.columns)
+    if found.report is not None:
+        columns = {**found.columns, **{column: value for column, value in columns.items() if value is not None}}
+        study = replace(study, report=found.report, text=None)
+    if found.flags:
+        columns["flags"] = [*(columns.get("flags") or ()), *found.flags]
+    return replace(study, columns=columns)
+
+
+# ---- labels --------------------------------------------------------------------------------------------------------
 
 
 def with_labels(
@@ -204,7 +169,7 @@ def with_labels(
     encoding: str = "utf-8",
     separator: str | None = None,
     origin: Origin = ANY,
-) -> tuple[list[Study], Joined]:
+) -> tuple[list[Study], Counts]:
     """Studies with the columns of a table as label_NAME; for evaluation, no gradient ever depends on them.
 
     What an empty cell means is `tables.typed`'s; studies that the table lacks have null. Labels of the same name that
@@ -224,10 +189,44 @@ def with_labels(
         raise WrongUse(f"{file}: {said} would both be the label's column; name one of them otherwise")
     columns = {called[column]: tables.typed([row.get(column) for row in table.rows], lists=True) for column in names}
     lines = [{name: values[number] for name, values in columns.items()} for number in range(len(table.rows))]
-    told = join(table, lines, studies, settings, "labels", origin)
+    values, told = _join_labels(table, lines, studies, settings, origin)
     empty = dict.fromkeys(columns)
-    labelled = [_labelled(study, line or empty) for study, line in zip(studies, told.values, strict=True)]
-    return labelled, told
+    return [_labelled(study, line or empty) for study, line in zip(studies, values, strict=True)], told
+
+
+def _join_labels(
+    table: tables.Table, lines: Sequence[Mapping[str, Any]], studies: Sequence[Study], settings: Join, origin: Origin
+) -> tuple[list[Mapping[str, Any] | None], Counts]:
+    """Gives each study the one line of its key; all studies of a patient may have the same.
+
+    A key is ambiguous, and none is taken, where different lines have it, or several patients.
+    """
+    named = _key_columns(table.columns, {**settings.columns, **_own_columns(origin)})
+    kind = _choose(_keys_of_labels(table, studies, named), settings, "labels", origin)[0]
+    by_key: defaultdict[str, list[int]] = defaultdict(list)
+    counts = Counts(kind)
+    for number, row in enumerate(table.rows):
+        if (value := tables.key(row.get(named[kind]))) is None:
+            counts.rows["without_key"] += 1
+        else:
+            by_key[value].append(number)
+    people: defaultdict[str, set[str]] = defaultdict(set)
+    for study in studies:
+        if key := study.keys.get(kind):
+            people[key].add(_person(study, origin))
+    states: dict[str, str] = {}
+    for value, numbers in by_key.items():
+        is_one = all(lines[number] == lines[numbers[0]] for number in numbers) and len(people[value]) == 1
+        states[value] = "matched" if is_one else "ambiguous" if people[value] else "unmatched"
+        counts.rows[states[value]] += len(numbers)
+    values: list[Mapping[str, Any] | None] = []
+    for study in studies:
+        key = study.keys.get(kind, "")
+        state = states.get(key, "unmatched")
+        counts.studies[state] += 1
+        counts.images[state] += len(study.pictures)
+        values.append(lines[by_key[key][0]] if state == "matched" else None)
+    return values, counts
 
 
 def _labelled(study: Study, labels: Mapping[str, Any]) -> Study:
@@ -239,87 +238,86 @@ def _labelled(study: Study, labels: Mapping[str, Any]) -> Study:
     return replace(study, pictures=pictures, columns={**study.columns, **labels})
 
 
-def _given(columns: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in columns.items() if value is not None}
+# ---- the key -------------------------------------------------------------------------------------------------------
 
 
-def _report_texts(table: tables.Table, settings: Join) -> list[str | None]:
-    """The report of each row; from columns findings and impression where there is none for the whole."""
-    by_name = {column.lower(): column for column in table.columns}
-    if settings.text:
-        if settings.text not in table.columns:
-            near = meant(settings.text, table.columns)
-            raise WrongUse(f"join.text={settings.text}: {table.path} has no such column{near}; {_there(table)}")
-        return [_text(row.get(settings.text)) for row in table.rows]
-    for name in REPORT:
-        if name in by_name:
-            return [_text(row.get(by_name[name])) for row in table.rows]
-    parts = [by_name[name] for name in PARTS if name in by_name]
-    if not parts:
-        raise WrongUse(
-            f"{table.path} has no column with reports, say report; {_there(table)}; name it with join.text=NAME"
-        )
-    return [
-        "\n".join(f"{part.upper()}: {text}" for part in parts if (text := _text(row.get(part)))) or None
-        for row in table.rows
-    ]
+class _Keys(NamedTuple):
+    """The keys of both sides."""
+
+    path: Path
+    is_table: bool
+    columns: Sequence[str]
+    """Of a table."""
+    kinds: Collection[str]
+    """Those that the reports or labels have."""
+    both: Callable[[str], tuple[Iterable[str], Iterable[str]]]
+    """Keys of a kind, without repetition: theirs, and those of the studies."""
+    matches: Callable[[str], bool]
 
 
-def _text(value: Any) -> str | None:
-    found = tables.cell(value)
-    return None if found is None else str(found)
+def _keys_of_reports(reports: Reports, source: Source) -> _Keys:
+    columns = source.columns()
+    return _Keys(
+        source.path,
+        source.kind == "table",
+        columns,
+        {*reports.kinds(), *_key_columns(columns, source.options.keys)},
+        lambda kind: (reports.keys(kind, of_studies=False), reports.keys(kind, of_studies=True)),
+        reports.matches,
+    )
 
 
-def _there(table: tables.Table) -> str:
-    return f"there are {', '.join(table.columns)}"
+def _keys_of_labels(table: tables.Table, studies: Sequence[Study], named: Mapping[str, str]) -> _Keys:
+    def both(kind: str) -> tuple[set[str], set[str]]:
+        here = {key for row in table.rows if (key := tables.key(row.get(named[kind])))}
+        return here, {key for study in studies if (key := study.keys.get(kind))}
+
+    return _Keys(table.path, True, table.columns, named, both, lambda kind: not both(kind)[0].isdisjoint(both(kind)[1]))
 
 
-def _choose_key(
-    table: tables.Table, studies: Sequence[Study], settings: Join, what: str, origin: Origin
-) -> tuple[str, str]:
-    """The key and its column: the one named, else the most particular one that matches anything."""
+def _key_columns(columns: Sequence[str], said: Mapping[str, str]) -> dict[str, str]:
+    """The keys that a table has, with their columns: as they were said to be, else by our names."""
+    return tables.key_columns(columns) | {key: column for key, column in said.items() if column in columns}
+
+
+def _choose(there: _Keys, settings: Join, what: str, origin: Origin) -> list[str]:
+    """The keys to join by that match anything, the most particular one first; where one is named, that alone."""
     own = settings.reports if what == "reports" else settings.labels
     named = own or settings.key
-    tried = _keys_there(table, [named] if named else MOST_PARTICULAR_FIRST, settings, origin)
+    wanted = [named] if named else MOST_PARTICULAR_FIRST
+    tried = [one for name in wanted for one in (name, origin.keys().get(name)) if one in there.kinds]
+    tried = list(dict.fromkeys(one for one in tried if one is not None))
     if not tried:
-        said = f"join.{what if own else 'key'}={named}: " if named else ""
-        other = f"; join.{what}=KEY names one for {what} alone" if named and not own else ""
-        in_table = "; columns label_NAME of the source's own table are labels too" if what == "labels" else ""
-        raise WrongUse(
-            f"{said}{table.path} has no column {named or ' or '.join([*tables.KEYS, *origin.keys().values()])} "
-            f"to join {what} by; {_there(table)}; say which is one: join.columns.{named or 'PatientID'}=NAME"
-            f"{other}{in_table}"
-        )
+        raise WrongUse(_no_key(there, named, own, what, origin))
+    if found := [kind for kind in tried if there.matches(kind)]:
+        return found
+    place = "in the table" if there.is_table else "in the reports"
     said = []
-    for name, column in tried:
-        there = {key for study in studies if (key := study.keys.get(name))}
-        here = [key for row in table.rows if (key := tables.key(row.get(column)))]
-        if any(key in there for key in here):
-            return name, column
-        said.append(
-            f"{name}: {len(set(here))} in the table{_shapes(here)}, {len(there)} with the images{_shapes(there)}"
-        )
+    for kind in tried:
+        here, studies = (list(keys) for keys in there.both(kind))
+        said.append(f"{kind}: {len(here)} {place}{_shapes(here)}, {len(studies)} with the images{_shapes(studies)}")
     raise WrongUse(
-        f"no {what[:-1]} of {table.path.name} belongs to any image: its keys match nothing\n"
+        f"no {what[:-1]} of {there.path.name} belongs to any image: its keys match nothing\n"
         + "\n".join(f"  {line}" for line in said)
         + "\n(shapes of keys: A stands for a letter, 9 for a digit; keys are text, so 0042 is not 42)"
     )
 
 
-def _keys_there(table: tables.Table, wanted: Sequence[str], settings: Join, origin: Origin) -> list[tuple[str, str]]:
-    """The keys that a table has, with their columns: as the settings say, by our names, and by those of the source."""
-    said = {key: column for key, column in settings.columns.items() if column in table.columns}
-    spelt, own = tables.key_columns(table.columns) | said, origin.keys()
-    found = []
-    for name in wanted:
-        if name in spelt:
-            found.append((name, spelt[name]))
-        if name in own and own[name] in table.columns and not tables.is_key(own[name]):
-            found.append((own[name], own[name]))
-    return found
+def _no_key(there: _Keys, named: str | None, own: str | None, what: str, origin: Origin) -> str:
+    """What to say where there is nothing to join by."""
+    said = f"join.{what if own else 'key'}={named}: " if named else ""
+    keys = named or " or ".join([*tables.KEYS, *origin.keys().values()])
+    if not there.is_table:
+        return f"{said}{there.path} has no {keys} to join {what} by"
+    other = f"; join.{what}=KEY names one for {what} alone" if named and not own else ""
+    in_table = "; columns label_NAME of the source's own table are labels too" if what == "labels" else ""
+    return (
+        f"{said}{there.path} has no column {keys} to join {what} by; there are {', '.join(there.columns)}; say which "
+        f"is one: join.columns.{named or 'PatientID'}=NAME{other}{in_table}"
+    )
 
 
-def _shapes(keys: Any) -> str:
+def _shapes(keys: Iterable[str]) -> str:
     """The commonest shapes of keys, without the keys: ABC0042 is AAA9999."""
     shapes = Counter(re.sub(r"[^\W\d_]", "A", re.sub(r"\d", "9", key))[:40] for key in keys)
     return f" like {', '.join(shape for shape, _ in shapes.most_common(2))}" if shapes else ""

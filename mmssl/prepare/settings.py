@@ -53,6 +53,16 @@ class Join:
     """The column of a table that holds a key, where it has another name: join.columns.PatientID=MRN."""
     text: str | None = None
     """The column with the report, where it is not called report or text."""
+    status: str | None = None
+    """The column that says whether a report is preliminary, final, an addendum or corrected ..."""
+    time: str | None = None
+    """... the one that says when it was issued ..."""
+    date: str | None = None
+    """... and the one with the day of the examination, where they have other names."""
+    days: Annotated[int, Ge(0)] = 0
+    """Between a report's day and its study's, at most, where it names the patient alone."""
+    layout: Literal["table", "text", "openi", "hl7", "fhir"] | None = None
+    """Kind of the source of reports, unless recognised."""
 
 
 @dataclass(frozen=True)

@@ -284,7 +284,7 @@ def test_a_run_that_is_stopped_says_how_to_go_on(capsys, monkeypatch):
 def test_the_settings_of_prepare_are_shown_with_their_defaults(capsys):
     assert cli.run(["config", "prepare", "splits.test=0.3"]) == 0
     shown = yaml.safe_load(capsys.readouterr().out)
-    assert (shown["splits"]["test"], shown["short_side"]) == (0.3, 512)
+    assert (shown["splits"]["test"], shown["intensity"]["short_side"]) == (0.3, 512)
 
 
 @pytest.mark.parametrize(("rank", "lines"), [("0", 1), ("1", 0)])

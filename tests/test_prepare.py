@@ -58,7 +58,7 @@ def odd(tmp_path_factory):
 def test_every_line_of_a_table_is_kept_or_has_a_reason(odd):
     assert reasons(odd) == {
         "good.png": None, "other.png": None, "rgba.png": None, "palette.png": None, "deep.png": None, "large.jpg": None,
-        "one.png": "too_small", "flat.png": "blank", "zero.png": "empty", "cut.png": "truncated",
+        "one.png": "too_small", "flat.png": "constant", "zero.png": "empty", "cut.png": "truncated",
         "text.png": "not_an_image", "gone.png": "missing", "row 14": "missing", "row 15": "bad_row",
     }  # fmt: skip
 
@@ -79,7 +79,7 @@ def test_the_sum_closes(odd):
 
 
 def test_what_is_rejected_is_named_by_the_path_that_was_looked_for(tmp_path, capsys):
-    table = source(tmp_path / "in", [{"text": "t", "image": f"{n}.png"} for n in range(6)])
+    table = source(tmp_path / "in", [{"text": "words", "image": f"{n}.png"} for n in range(6)])
     for number in range(1, 5):
         (tmp_path / f"in/{number}.png").unlink()
     (tmp_path / "in/5.png").write_bytes((tmp_path / "in/0.png").read_bytes())
@@ -136,7 +136,7 @@ def test_every_code_is_explained(odd):
 
 
 def test_running_again_does_nothing_and_says_so(tmp_path, capsys):
-    table = source(tmp_path / "in", [{"text": f"t{n}"} for n in range(4)])
+    table = source(tmp_path / "in", [{"text": f"text {n}"} for n in range(4)])
     first = prepare(table, tmp_path / "out", workers=1)
     before = (tmp_path / "out/manifest.json").stat().st_mtime_ns
     capsys.readouterr()
@@ -148,20 +148,20 @@ def test_running_again_does_nothing_and_says_so(tmp_path, capsys):
 
 
 def test_other_settings_are_refused_and_nothing_is_touched(tmp_path):
-    table = source(tmp_path / "in", [{"text": f"t{n}"} for n in range(4)])
+    table = source(tmp_path / "in", [{"text": f"text {n}"} for n in range(4)])
     made(table, tmp_path / "out")
     content = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()}
     with pytest.raises(WrongUse) as said:
-        prepare(table, tmp_path / "out", short_side=256, clean=False, columns={"text": "text"})
+        prepare(table, tmp_path / "out", intensity={"short_side": 256}, clean=False, columns={"text": "words"})
     assert str(said.value).splitlines() == [
         f"3 problems in {tmp_path}/out, made with other settings; prepare into a new folder",
         "  clean.enabled: true then, false now",
-        "  short_side: 512 then, 256 now",
+        "  intensity.short_side: 512 then, 256 now",
         '  columns.text: not given then, "text" now',
     ]
-    table.write_text(table.read_text().replace("t1", "t one"))
-    with pytest.raises(WrongUse, match="short_side: 512 then, 256 now") as said:
-        prepare(table, tmp_path / "out", short_side=256, columns={"text": "text"})
+    table.write_text(table.read_text().replace("text 1", "t one"))
+    with pytest.raises(WrongUse, match=r"intensity\.short_side: 512 then, 256 now") as said:
+        prepare(table, tmp_path / "out", intensity={"short_side": 256}, columns={"text": "words"})
     assert "columns" not in str(said.value)  # how another source is read is its own affair
     with pytest.raises(WrongUse, match=r"has ids that are given, this source's would be keyed: say ids=given"):
         prepare(table, tmp_path / "out", ids="keyed")
@@ -169,7 +169,7 @@ def test_other_settings_are_refused_and_nothing_is_touched(tmp_path):
 
 
 def test_places_that_cannot_be_meant(tmp_path):
-    table = source(tmp_path / "in", [{"text": "t"}])
+    table = source(tmp_path / "in", [{"text": "words"}])
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.tex").write_text("x")
     with pytest.raises(WrongUse, match="is a folder with other things in it; name a new one"):
@@ -195,14 +195,18 @@ def test_no_row_kept_is_an_error_that_counts_why_and_leaves_nothing(tmp_path):
 
 
 def test_all_mistakes_of_the_settings_at_once(tmp_path):
-    table = source(tmp_path / "in", [{"text": "t"}])
+    table = source(tmp_path / "in", [{"text": "words"}])
     with pytest.raises(WrongUse) as said:
-        prepare(table, tmp_path / "out", overrides=["split=tset", "claen=off", "clean.blank_spread=-1", "clean=maybe"])
+        prepare(
+            table,
+            tmp_path / "out",
+            overrides=["split=tset", "claen=off", "clean.pictures.page=-1", "clean=maybe"],
+        )
     message = str(said.value)
     assert message.startswith("4 problems")
     assert "split: input should be 'train', 'validation' or 'test', got 'tset'" in message
     assert "claen: unknown key, did you mean 'clean'?" in message
-    assert "clean.blank_spread" in message
+    assert "clean.pictures.page" in message
     assert "clean.enabled: input should be a valid boolean" in message
     with pytest.raises(WrongUse, match=r"(?s)table takes .*colums: no option of table, did you mean 'columns'\?"):
         prepare(table, tmp_path / "out", overrides=["source.colums=x"])
@@ -217,7 +221,7 @@ def test_all_mistakes_of_the_settings_at_once(tmp_path):
 
 
 def test_a_patient_is_in_one_split_and_stays_there_when_the_source_grows(tmp_path):
-    rows = [{"image": f"{n}.png", "text": "t", "patient_id": f"p{n // 3}"} for n in range(60)]
+    rows = [{"image": f"{n}.png", "text": "words", "patient_id": f"p{n // 3}"} for n in range(60)]
     few = made(source(tmp_path / "in", rows[:30]), tmp_path / "few", splits={"validation": 0.3, "test": 0.3})
     many = made(source(tmp_path / "in", rows[::-1]), tmp_path / "many", splits={"validation": 0.3, "test": 0.3})
     of_patient = {}
@@ -229,7 +233,7 @@ def test_a_patient_is_in_one_split_and_stays_there_when_the_source_grows(tmp_pat
 
 
 def test_given_splits_are_respected_and_the_rest_is_drawn(tmp_path):
-    rows = [{"text": "t", "patient_id": f"p{n}", "split": "Test" if n < 5 else ""} for n in range(60)]
+    rows = [{"text": "words", "patient_id": f"p{n}", "split": "Test" if n < 5 else ""} for n in range(60)]
     found = made(source(tmp_path / "in", rows), tmp_path / "out", splits={"validation": 0.3, "test": 0.3})
     assert {found[f"{n}.png"]["split"] for n in range(5)} == {"test"}
     assert {found[f"{n}.png"]["split"] for n in range(5, 60)} == {"train", "validation", "test"}
@@ -237,7 +241,7 @@ def test_given_splits_are_respected_and_the_rest_is_drawn(tmp_path):
 
 def test_a_patient_in_two_given_splits_is_refused_with_the_list(tmp_path):
     rows = [
-        {"text": "t", "patient_id": f"p{n // 2}", "split": "train" if n % 2 or n > 6 else "test"} for n in range(20)
+        {"text": "words", "patient_id": f"p{n // 2}", "split": "train" if n % 2 or n > 6 else "test"} for n in range(20)
     ]
     with pytest.raises(WrongUse) as said:
         made(source(tmp_path / "in", rows), tmp_path / "out")
@@ -251,12 +255,12 @@ def test_a_patient_in_two_given_splits_is_refused_with_the_list(tmp_path):
 
 def test_a_split_that_is_not_known_is_refused(tmp_path):
     with pytest.raises(WrongUse, match="splits that are not known here: 'fold3'; known are train"):
-        made(source(tmp_path / "in", [{"text": "t", "split": "fold3"}]), tmp_path / "out")
+        made(source(tmp_path / "in", [{"text": "words", "split": "fold3"}]), tmp_path / "out")
 
 
 def test_the_same_number_at_two_sites_is_two_patients(tmp_path):
     rows = [
-        {"text": "t", "patient_id": "007", "site": site, "split": split}
+        {"text": "words", "patient_id": "007", "site": site, "split": split}
         for site, split in (("N", "train"), ("S", "test"))
     ]
     found = made(source(tmp_path / "in", rows), tmp_path / "out")
@@ -265,18 +269,18 @@ def test_the_same_number_at_two_sites_is_two_patients(tmp_path):
 
 
 def test_all_in_one_split(tmp_path):
-    rows = [{"text": "t", "split": "train"}] * 5
+    rows = [{"text": "words", "split": "train"}] * 5
     found = made(source(tmp_path / "in", rows), tmp_path / "out", overrides=["split=test"])
     assert {row["split"] for row in found.values()} == {"test"}
 
 
 def test_a_source_without_patients_says_so_and_one_with_some_keeps_the_rest_in_train(tmp_path, capsys):
-    made(source(tmp_path / "in", [{"text": "t"}] * 3), tmp_path / "out")
+    made(source(tmp_path / "in", [{"text": "words"}] * 3), tmp_path / "out")
     assert "patients may cross splits" in capsys.readouterr().err
     assert manifest(tmp_path / "out")["patients_known"] is False
     assert "columns.patient_id=NAME (there are image, text)" in manifest(tmp_path / "out")["remarks"][0]
     assert "<td>-</td>" in (tmp_path / "out/preview.html").read_text()
-    rows = [{"text": "t", "patient_id": "p" if n % 2 else ""} for n in range(30)]
+    rows = [{"text": "words", "patient_id": "p" if n % 2 else ""} for n in range(30)]
     found = made(source(tmp_path / "in", rows), tmp_path / "known", splits={"validation": 0.4, "test": 0.4})
     assert {row["split"] for name, row in found.items() if int(name[:-4]) % 2 == 0} == {"train"}
     assert manifest(tmp_path / "known")["counts"]["patient_missing"] == 15
@@ -286,7 +290,7 @@ def test_a_source_without_patients_says_so_and_one_with_some_keeps_the_rest_in_t
 
 @pytest.mark.parametrize("name", ["PatientID", "subject_id"])
 def test_rows_of_a_patient_who_is_called_otherwise_share_a_split(tmp_path, name):
-    rows = [{"text": "t", name: f"p{n // 3}"} for n in range(30)]
+    rows = [{"text": "words", name: f"p{n // 3}"} for n in range(30)]
     found = made(source(tmp_path / "in", rows), tmp_path / "out", splits={"validation": 0.4, "test": 0.4})
     told = {row["patient_id"]: {one["split"] for one in found.values() if one["patient_id"] == row["patient_id"]}
             for row in found.values()}  # fmt: skip
@@ -398,11 +402,11 @@ def alike(tmp_path, rows, second=None):
     ("second", "code"), [(picture(0), "duplicate"), (nudged(0), "near_duplicate")], ids=["equal", "nearly"]
 )
 def test_of_two_alike_of_one_patient_one_goes_and_of_two_patients_both_stay_flagged(tmp_path, second, code):
-    one = alike(tmp_path, [{"text": "t", "patient_id": "p", "study_id": f"s{n}"} for n in range(3)], second)
+    one = alike(tmp_path, [{"text": "words", "patient_id": "p", "study_id": f"s{n}"} for n in range(3)], second)
     made(one, tmp_path / "one")
     assert reasons(tmp_path / "one") == {"0.png": None, "1.png": code, "2.png": None}
     assert pq.read_table(tmp_path / "one/rejected.parquet")["detail"].to_pylist() == ["0.png"]
-    two = alike(tmp_path, [{"text": "t", "patient_id": f"p{n}", "study_id": f"s{n}"} for n in range(3)], second)
+    two = alike(tmp_path, [{"text": "words", "patient_id": f"p{n}", "study_id": f"s{n}"} for n in range(3)], second)
     found = made(two, tmp_path / "two")
     assert [found[f"{n}.png"]["flags"] for n in range(3)] == [[code], [code], []]
     made(two, tmp_path / "off", overrides=[f"clean.{code}s=off"])
@@ -410,7 +414,7 @@ def test_of_two_alike_of_one_patient_one_goes_and_of_two_patients_both_stay_flag
 
 
 def test_rows_of_one_study_are_no_near_duplicates_but_may_be_the_same_picture(tmp_path):
-    rows = [{"text": "t", "patient_id": "p", "study_id": "s"} for n in range(3)]
+    rows = [{"text": "words", "patient_id": "p", "study_id": "s"} for n in range(3)]
     made(alike(tmp_path, rows, nudged(0)), tmp_path / "near")
     assert set(reasons(tmp_path / "near").values()) == {None}
     made(alike(tmp_path, rows), tmp_path / "same")
@@ -418,16 +422,16 @@ def test_rows_of_one_study_are_no_near_duplicates_but_may_be_the_same_picture(tm
 
 
 def test_alike_hashes_alone_make_no_near_duplicate(tmp_path):
-    rows = [{"text": "t", "patient_id": "p", "study_id": f"s{n}"} for n in range(2)]
+    rows = [{"text": "words", "patient_id": "p", "study_id": f"s{n}"} for n in range(2)]
     table = alike(tmp_path, rows, nudged(0, 60))
     made(table, tmp_path / "out", overrides=["clean.correlation=0.99999"])
     assert set(reasons(tmp_path / "out").values()) == {None}
 
 
 def test_where_no_patients_are_known_equal_pictures_are_one_and_near_ones_two(tmp_path):
-    made(alike(tmp_path, [{"text": "t"}] * 3), tmp_path / "same")
+    made(alike(tmp_path, [{"text": "words"}] * 3), tmp_path / "same")
     assert reasons(tmp_path / "same") == {"0.png": None, "1.png": "duplicate", "2.png": None}
-    found = made(alike(tmp_path, [{"text": "t"}] * 3, nudged(0)), tmp_path / "near")
+    found = made(alike(tmp_path, [{"text": "words"}] * 3, nudged(0)), tmp_path / "near")
     assert [found[f"{n}.png"]["flags"] for n in range(3)] == [["near_duplicate"], ["near_duplicate"], []]
 
 
@@ -467,51 +471,51 @@ def test_one_picture_under_two_names_with_two_texts_crosses_no_split(tmp_path, s
 
 
 def test_two_studies_of_a_patient_with_one_picture_and_two_texts_both_stay(tmp_path):
-    rows = [{"text": f"t{n}", "patient_id": "p", "study_id": f"s{n}"} for n in range(2)]
+    rows = [{"text": f"text {n}", "patient_id": "p", "study_id": f"s{n}"} for n in range(2)]
     for name, second, flags in (
         ("equal", picture(0), [[], ["duplicate_other_text"]]),
         ("nearly", nudged(0), [["near_duplicate"]] * 2),
     ):
         found = told(made(alike(tmp_path / name, rows, second), tmp_path / name / "out"))
-        assert [found[f"{n}.png"][::2] for n in range(2)] == [(f"t{n}", found["0.png"][2]) for n in range(2)]
+        assert [found[f"{n}.png"][::2] for n in range(2)] == [(f"text {n}", found["0.png"][2]) for n in range(2)]
         assert [found[f"{n}.png"][1] for n in range(2)] == ["s0", "s1"]
         assert [found[f"{n}.png"][3] for n in range(2)] == flags
 
 
 def test_a_picture_given_to_train_and_to_test_with_two_texts_stays_in_test(tmp_path):
-    rows = [{"text": f"t{n}", "split": "test" if n else "train"} for n in range(2)]
+    rows = [{"text": f"text {n}", "split": "test" if n else "train"} for n in range(2)]
     found = made(alike(tmp_path, rows), tmp_path / "out")
-    assert told(found) == {"1.png": ("t1", "1.png", "test", [])}
+    assert told(found) == {"1.png": ("text 1", "1.png", "test", [])}
     assert reasons(tmp_path / "out")["0.png"] == "duplicate_other_text"
 
 
 def test_rows_given_to_evaluation_are_flagged_unless_asked_otherwise_or_unreadable(tmp_path):
-    rows = [{"text": "t", "patient_id": "p", "study_id": f"s{n}", "split": "test"} for n in range(5)]
+    rows = [{"text": "words", "patient_id": "p", "study_id": f"s{n}", "split": "test"} for n in range(5)]
     table = alike(tmp_path, rows)
     Image.new("L", (40, 40), 3).save(tmp_path / "in/2.png")
     Image.new("L", (3, 3), 3).save(tmp_path / "in/3.png")
     (tmp_path / "in/4.png").write_bytes(b"")
     found = made(table, tmp_path / "out")
     assert {name: row["flags"] for name, row in found.items()} == {
-        "0.png": [], "1.png": ["duplicate"], "2.png": ["blank"], "3.png": ["too_small"],
+        "0.png": [], "1.png": ["duplicate"], "2.png": ["constant"], "3.png": ["too_small"],
     }  # fmt: skip
     assert reasons(tmp_path / "out")["4.png"] == "empty"
     made(table, tmp_path / "drop", overrides=["clean.evaluation=drop"])
     dropped = reasons(tmp_path / "drop")
-    assert list(dropped.values()) == [None, "duplicate", "blank", "too_small", "empty"]
+    assert list(dropped.values()) == [None, "duplicate", "constant", "too_small", "empty"]
     assert any("clean.evaluation=drop" in remark for remark in manifest(tmp_path / "drop")["remarks"])
     assert manifest(tmp_path / "drop")["source"]["options"]["clean"]["evaluation"] == "drop"
 
 
 def test_of_rows_with_one_id_the_first_stays_and_those_given_to_evaluation(tmp_path):
-    rows = [{"text": f"t{n}", "id": "a" if n < 4 else "b", "split": "test" if n == 2 else ""} for n in range(5)]
+    rows = [{"text": f"text {n}", "id": "a" if n < 4 else "b", "split": "test" if n == 2 else ""} for n in range(5)]
     table = source(tmp_path / "in", rows)
     found = made(table, tmp_path / "out")
     assert reasons(tmp_path / "out") == {
         "a": None, "a#2": "duplicate_id", "a#3": None, "a#4": "duplicate_id", "b": None,
     }  # fmt: skip
     assert {name: (row["text"], row["flags"]) for name, row in found.items()} == {
-        "a": ("t0", []), "a#3": ("t2", ["duplicate_id"]), "b": ("t4", []),
+        "a": ("text 0", []), "a#3": ("text 2", ["duplicate_id"]), "b": ("text 4", []),
     }  # fmt: skip
     assert manifest(tmp_path / "out")["flags"] == {"duplicate_id": 1}
     made(table, tmp_path / "drop", overrides=["clean.evaluation=drop"])
@@ -523,7 +527,7 @@ def test_of_rows_with_one_id_the_first_stays_and_those_given_to_evaluation(tmp_p
 
 
 def test_cleaning_off_keeps_all_that_can_be_read(tmp_path):
-    table = alike(tmp_path, [{"text": f"t{n}", "patient_id": "p"} for n in range(4)])
+    table = alike(tmp_path, [{"text": f"text {n}", "patient_id": "p"} for n in range(4)])
     Image.new("L", (1, 1), 3).save(tmp_path / "in/2.png")
     (tmp_path / "in/3.png").write_bytes(b"")
     found = made(table, tmp_path / "out", clean=False)
@@ -532,7 +536,7 @@ def test_cleaning_off_keeps_all_that_can_be_read(tmp_path):
 
 
 def test_a_flat_picture_of_sixteen_bits_is_blank_although_stretching_would_show_noise(tmp_path):
-    table = source(tmp_path / "in", [{"text": "a"}, {"text": "b"}])
+    table = source(tmp_path / "in", [{"text": "text a"}, {"text": "text b"}])
     noise = np.random.default_rng(0).integers(20_000, 20_002, (40, 40)).astype(np.uint16)
     Image.fromarray(noise).save(tmp_path / "in/1.png")
     made(table, tmp_path / "out")
@@ -557,7 +561,7 @@ def test_close_pairs_are_those_that_comparing_all_with_all_finds(bits):
 
 def test_ids_of_tables_stay_as_given_unless_asked_otherwise(tmp_path):
     people = [{"patient_id": "patient-0042", "study_id": f"study-{n}"} for n in range(2)]
-    rows = [{"image": f"scan-{n}.png", "text": "t", **one} for n, one in enumerate(people)]
+    rows = [{"image": f"scan-{n}.png", "text": "words", **one} for n, one in enumerate(people)]
     table = source(tmp_path / "in", rows)
     found = made(table, tmp_path / "given")
     assert found["scan-0.png"]["patient_id"] == "patient-0042"
@@ -579,7 +583,7 @@ def test_ids_of_tables_stay_as_given_unless_asked_otherwise(tmp_path):
 
 
 def test_the_same_key_gives_the_same_ids_and_another_one_others(tmp_path):
-    table = source(tmp_path / "in", [{"text": "t", "patient_id": "p"}])
+    table = source(tmp_path / "in", [{"text": "words", "patient_id": "p"}])
     (tmp_path / "mine").write_text("a secret of some length")
     ids = [
         set(made(table, tmp_path / name, ids="keyed", key=key))
@@ -598,6 +602,6 @@ def test_the_same_key_gives_the_same_ids_and_another_one_others(tmp_path):
 
 def test_quiet_is_quiet(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(console, "quiet", True)
-    made(source(tmp_path / "in", [{"text": "t"}]), tmp_path / "out")
+    made(source(tmp_path / "in", [{"text": "words"}]), tmp_path / "out")
     told = capsys.readouterr()
     assert told.out == told.err == ""

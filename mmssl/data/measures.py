@@ -95,7 +95,7 @@ def measure(image: Image.Image, view: Image.Image) -> Measures:
         width=image.width,
         height=image.height,
         is_constant=bool(counts.max() == 1) and (image is view or _is_constant(image)),
-        spread=float(np.sqrt(counts @ (levels - mean) ** 2)),
+        spread=0.0 if _is_flat(image) else float(np.sqrt(counts @ (levels - mean) ** 2)),
         reach=_reach(small),
         grain=_grain(small),
         dark=float(counts[: _DARK + 1].sum()),
@@ -125,7 +125,8 @@ def _halves(grey: Image.Image) -> Image.Image:
     factor = min(grey.size) // (2 * SIDE)
     if factor > 1:
         grey = grey.reduce(factor)  # whole factors by averaging, four times faster
-    return grey.resize((min(grey.width, 2 * SIDE), min(grey.height, 2 * SIDE)), Image.Resampling.BOX)
+    width, height = (max(2, min(side, 2 * SIDE)) for side in grey.size)  # neighbours are compared, so there are two
+    return grey.resize((width, height), Image.Resampling.BOX)
 
 
 def _is_constant(image: Image.Image) -> bool:
@@ -136,6 +137,17 @@ def _is_constant(image: Image.Image) -> bool:
         return bool(values.min() == values.max())
     told: Any = image.getextrema()  # a pair, or one for each channel
     return all(low == high for low, high in (told if isinstance(told[0], tuple) else [told]))
+
+
+def _is_flat(image: Image.Image) -> bool:
+    """Whether a picture of more than 8 bits has so few values that only stretching makes something of them."""
+    if not image.mode.startswith(("I", "F")):
+        return False
+    import numpy as np
+
+    values = np.asarray(image)
+    low, high = float(values.min()), float(values.max())
+    return high - low <= max(2.0, 1e-4 * abs(high))
 
 
 def _reach(small: Image.Image) -> float:

@@ -46,7 +46,10 @@ SCHEMA = pa.schema(
         "report": pa.string(),
         "sections": pa.list_(pa.struct({"name": pa.string(), "text": pa.string()})),
         "sentences": pa.list_(pa.string()),
-        "findings": pa.list_(pa.struct({"name": pa.string(), "assertion": pa.string(), "laterality": pa.string()})),
+        "needs_prior": pa.list_(pa.bool_()),
+        "findings": pa.list_(
+            pa.struct({"name": pa.string(), "code": pa.string(), "assertion": pa.string(), "laterality": pa.string()})
+        ),
         "language": pa.string(),
         "patient_id": pa.string(),
         "study_id": pa.string(),
@@ -69,6 +72,8 @@ SCHEMA = pa.schema(
         "height": pa.int32(),
         "pixel_hash": pa.string(),
         "phash": pa.string(),
+        "shown": pa.string(),
+        "window_width": pa.float32(),
         "row_hash": pa.string(),
         "version": pa.int32(),
     }
@@ -215,7 +220,7 @@ class Store:
 
         modality = self._modality or self._read(self.shards, ["modality"])["modality"].to_pylist()
         self._modality = modality
-        return images.view8(Image.open(io.BytesIO(self.image_bytes(row))), modality[row])
+        return images.view8(Image.open(io.BytesIO(self.image_bytes(row))), modality[row], self.manifest["intensity"])
 
     def _read(self, shards: Sequence[Shard], columns: list[str]) -> pa.Table:
         later = [name for name in columns if name in self._later]

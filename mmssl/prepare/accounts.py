@@ -27,7 +27,7 @@ pc: Any = pyarrow.compute  # makes its functions when imported, so that type che
 BATCH = 4096
 """Lines that are written together."""
 
-COUNTED = ["patient_id", "study_id", "flags", "text_from", "row_hash", "text"]
+COUNTED = ["patient_id", "study_id", "flags", "text_from", "row_hash", "text", "report", "language"]
 
 Line = dict[str, Any]
 
@@ -165,6 +165,7 @@ def count(folder: Path, shards: Sequence[store.Shard]) -> dict[str, Any]:
     patients: dict[str, set[int]] = {split: set() for split in store.SPLITS}
     studies: set[int] = set()
     flags, text_from, per_split = Counter[str](), Counter[str](), Counter[str]()
+    languages = Counter[str]()
     with_text = 0
     hashes = rows.ContentHash()
     for shard in shards:
@@ -175,6 +176,7 @@ def count(folder: Path, shards: Sequence[store.Shard]) -> dict[str, Any]:
             studies.update(map(files.number_of, pc.unique(batch["study_id"]).to_pylist()))
             flags.update(pc.list_flatten(batch["flags"]).to_pylist())
             text_from.update(batch["text_from"].to_pylist())
+            languages.update(batch.filter(pc.is_valid(batch["report"]))["language"].to_pylist())
             with_text += len(batch) - batch["text"].null_count
             hashes.add(batch["row_hash"].to_pylist())
     total = sum(per_split.values())
@@ -184,6 +186,7 @@ def count(folder: Path, shards: Sequence[store.Shard]) -> dict[str, Any]:
         | {"rows": total, "patients": len(set().union(*patients.values())), "studies": len(studies)},
         "flags": dict(sorted(flags.items())),
         "splits": {split: {"rows": per_split[split], "patients": len(patients[split])} for split in store.SPLITS},
+        "languages": {str(name): number for name, number in sorted(languages.items(), key=str)},
         "text": dict(sorted(text_from.items())) | {"rows_with_text": with_text},
     }
 

@@ -1,25 +1,27 @@
 """Which rows are dropped or flagged, each with a reason code; defects of a text never drop an image."""
 
+import base64
 import functools
 import io
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
 
-from mmssl.data import images, reports
-from mmssl.prepare import duplicates
+from mmssl.data import images, likeness, quality, reports
+from mmssl.data.kinds import Kind, References, kind_of
+from mmssl.data.measures import Measures
+from mmssl.prepare import duplicates, report_join, texts
 from mmssl.prepare.entries import Entries, Entry
-from mmssl.prepare.settings import Cleaning
 from mmssl.prepare.spool import Spool
+from mmssl.prepare.texts import Reader
 
 if TYPE_CHECKING:
     from PIL import Image
 
 REASONS: dict[str, str] = {
-    "blank": "all pixels have nearly the same value",
-    "too_small": "a side has too few pixels",
+    **quality.REASONS,
     "duplicate": "the same pixels as another picture of the same patient, and no other text",
     "near_duplicate": "nearly the same picture as one of another study of the same patient, and no other text",
     "duplicate_other_text": "the same pixels as a picture that was given to another split, with another text",
@@ -31,10 +33,10 @@ REASONS: dict[str, str] = {
 """Why an input that can be read is no row; `mmssl.data.images.REASONS` and `dicom.REASONS` say why one cannot be."""
 
 FLAGS: dict[str, str] = {
-    "text_missing": "no text to train on",
-    "text_only_other_sections": "a report without findings and impression; what it has is in `report`",
-    "text_placeholder": "the text was a placeholder and is not trained on; it is in `report`, or in `source_text` "
-    "beside another report",
+    **texts.FLAGS,
+    **report_join.FLAGS,
+    **quality.FLAGS,
+    **{name: f"{meaning}, in a row that was given to evaluation" for name, meaning in quality.REASONS.items()},
     "report_ambiguous": "several different reports have this study's key, or several patients; none was taken",
     "patient_missing": "the source names no patient; the study is its own patient, in train only",
     "patient_from_study": "the source names no patient here; it is the one patient who has the same study",
@@ -46,8 +48,6 @@ FLAGS: dict[str, str] = {
     "row that was given to evaluation",
     "duplicate_other_text": "the same pixels as another picture of the same patient, with another text; a row of that "
     "picture's study unless the source names its own",
-    "blank": "all pixels have nearly the same value, in a row that was given to evaluation",
-    "too_small": "a side has too few pixels, in a row that was given to evaluation",
 }
 """What is said of a row that stays."""
 
@@ -80,6 +80,10 @@ class Known(Protocol):
         """As towers see it."""
         ...
 
+    def add_references(self, references: References, wanted: Collection[Kind | None]) -> None:
+        """Adds what rows of these kinds look like."""
+        ...
+
 
 class Nothing:
     """A store without rows."""
@@ -96,6 +100,9 @@ class Nothing:
 
     def image(self, row: int) -> "Image.Image":
         raise IndexError(row)
+
+    def add_references(self, references: References, wanted: Collection[Kind | None]) -> None:
+        pass
 
 
 NOTHING = Nothing()
@@ -124,8 +131,9 @@ class Verdicts(Sequence[Verdict]):
 class _Case:
     """Frames of the spool, and behind them the rows that the store has, as arrays of one length."""
 
-    def __init__(self, entries: Entries, spool: Spool, settings: Cleaning, patients_known: bool, known: Known) -> None:
-        self.entries, self.spool, self.settings, self.known = entries, spool, settings, known
+    def __init__(self, entries: Entries, spool: Spool, reader: Reader, patients_known: bool, known: Known) -> None:
+        self.entries, self.spool, self.reader, self.known = entries, spool, reader, known
+        self.settings = reader.clean
         self.patients_known = patients_known
         self.verdicts = Verdicts(entries, spool)
         of = spool.entry
@@ -151,14 +159,21 @@ class _Case:
         yield from range(self.new, len(self.person))
         yield from self.alive()
 
-    def drop(self, place: int, reason: str, like: int | None = None) -> None:
+    def measured(self, place: int) -> tuple[dict[str, Any], Measures, str]:
+        """What is known of a frame, what was measured of it, and its pixel hash."""
+        frame = self.spool[place]
+        told = {name: value for name, value in frame.columns.items() if value is not None}
+        measures = Measures(**{**frame.measures, "thumb": base64.b64decode(frame.measures["thumb"])})
+        return self.entry(place).columns | told, measures, frame.pixel_hash or ""
+
+    def drop(self, place: int, reason: str, like: int | None = None, detail: str | None = None) -> None:
         """Out, or flagged where the row was given to evaluation; `like` is the one that it repeats."""
         if self.settings.evaluation == "flag" and self.protected[place]:
             self.flag(place, reason)
             return
         self.verdicts.reasons[place] = reason
-        if like is not None:
-            self.verdicts.details[place] = self.name(like)
+        if detail is not None or like is not None:
+            self.verdicts.details[place] = detail or self.name(like or 0)
 
     def flag(self, place: int, flag: str) -> None:
         if self.is_new(place):
@@ -188,21 +203,22 @@ class _Case:
         return images.view8(Image.open(io.BytesIO(self.spool.image(place))), modality, grey=True)
 
 
-def clean(
-    entries: Entries, spool: Spool, settings: Cleaning, *, patients_known: bool, known: Known = NOTHING
-) -> Verdicts:
+def clean(entries: Entries, spool: Spool, reader: Reader, *, patients_known: bool, known: Known = NOTHING) -> Verdicts:
     """A verdict for each frame of the spool; the same whatever the order of the source.
 
     Entries whose picture is another's, with another text, are gathered into the study of that one.
     """
-    case = _Case(entries, spool, settings, patients_known, known)
+    settings = reader.clean
+    case = _Case(entries, spool, reader, patients_known, known)
     if settings.enabled:
         _doubled_ids(case)
-        _flat_or_small(case)
+        _spoilt(case)
         if settings.duplicates:
             _duplicates(case)
         if settings.near_duplicates:
             _near_duplicates(case)
+        if settings.text == "drop":
+            _texts(case)
     return case.verdicts
 
 
@@ -214,13 +230,34 @@ def _doubled_ids(case: _Case) -> None:
             case.drop(place, "duplicate_id")
 
 
-def _flat_or_small(case: _Case) -> None:
+def _spoilt(case: _Case) -> None:
+    """Pictures with defects, judged by their measures and by what others of their kind look like."""
+    settings = case.settings.pictures
+    references = References()
+    wanted = set()
     for place in case.alive():
-        frame = case.spool[place]
-        if case.settings.too_small and min(frame.width or 0, frame.height or 0) < case.settings.min_side:
-            case.drop(place, "too_small")
-        elif case.settings.blank and frame.measures["spread"] < case.settings.blank_spread:
-            case.drop(place, "blank")
+        columns, measures, digest = case.measured(place)
+        wanted.add(kind_of(columns))
+        if next(quality.spoilt(measures, columns, settings), None) is None:
+            references.add(columns, measures, digest)
+    case.known.add_references(references, wanted)
+    kinds = references.kinds()
+    for place in case.alive():
+        columns, measures, _ = case.measured(place)
+        found = quality.judge(measures, columns, settings, kinds)
+        for flag in found.flags:
+            case.flag(place, flag)
+        if found.reason is not None:
+            case.drop(place, found.reason, detail=found.detail)
+
+
+def _texts(case: _Case) -> None:
+    """Pictures whose text has a defect, where these are dropped."""
+    for place in case.alive():
+        columns, _, _ = case.measured(place)
+        _, _, wrong = texts.training_text(case.entry(place), columns, case.reader)
+        if wrong:
+            case.drop(place, wrong[0])
 
 
 def _duplicates(case: _Case) -> None:
@@ -272,13 +309,14 @@ def _near_duplicates(case: _Case) -> None:
 
     @functools.lru_cache(maxsize=2048)
     def small(place: int) -> np.ndarray:
-        return duplicates.normal(case.image(place))
+        return likeness.compared(case.image(place))
 
     for first, second in duplicates.close_pairs(case.phash[order], case.settings.phash_bits, case.study[order]):
         one, other = places[first], places[second]  # `one` comes first
         if not (case.is_in(one) and case.is_in(other) and case.is_new(other)):
             continue
-        if digests[one] == digests[other] or float(small(one) @ small(other)) < case.settings.correlation:
+        least = {"whole": case.settings.correlation, "parts": case.settings.agreement}
+        if digests[one] == digests[other] or not likeness.same(small(one), small(other), **least):
             continue
         if case.person[one] == case.person[other] and case.text(other) in ("", case.text(one)):
             case.drop(other, "near_duplicate", like=one)

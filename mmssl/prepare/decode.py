@@ -1,6 +1,8 @@
 """Decodes in processes, chunk by chunk, into a spool beside the store; what is there is not done again."""
 
+import base64
 import functools
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmssl import console
+from mmssl.data.intensity import Intensity
 from mmssl.errors import Unreadable
 from mmssl.prepare import pool, spool
 from mmssl.prepare.spool import Frame, Row, Spool
@@ -35,7 +38,7 @@ def decode(
     pictures: Sequence[Picture],
     folder: Path,
     *,
-    short_side: int,
+    how: Intensity,
     workers: int | None,
     seconds: float,
     memory_gib: float,
@@ -47,7 +50,7 @@ def decode(
             Unreadable.
         pictures: inputs with a reason are passed on as they are.
         folder: may hold chunks of an earlier call with the same arguments.
-        short_side: larger pictures are made smaller.
+        how: what is kept of a picture.
         workers: processes; None: one for each core.
         seconds: that one input may take; then it is rejected as decoder_timeout.
         memory_gib: that a worker may take; an input that needs more is rejected as too_large.
@@ -60,7 +63,7 @@ def decode(
     tasks = (Task(starts[i], pictures[starts[i] : starts[i] + CHUNK], paths[i]) for i in todo)
     left = sum(min(CHUNK, len(pictures) - starts[number]) for number in todo)
     _warm_up()
-    work = functools.partial(_work, source, short_side)
+    work = functools.partial(_work, source, how)
     limits = pool.Limits(seconds, int(memory_gib * GIB))
     with console.progress("decode", len(pictures), "images") as advance:
         advance(len(pictures) - left)
@@ -74,12 +77,10 @@ def _warm_up() -> None:
     """Imports what decoding needs once, before workers are forked, instead of once in each."""
     from PIL import Image
 
-    _row(0, 0, Image.new("L", (16, 16)), {}, 16)
+    _row(0, 0, Image.new("L", (16, 16)), {}, Intensity())
 
 
-def _work(
-    source: Any, short_side: int, task: Task, begin: Callable[[int], None], lost: Mapping[int, pool.Lost]
-) -> None:
+def _work(source: Any, how: Intensity, task: Task, begin: Callable[[int], None], lost: Mapping[int, pool.Lost]) -> None:
     rows: list[Row] = []
     for number, picture in enumerate(task.pictures):
         begin(number)
@@ -87,18 +88,17 @@ def _work(
         if number in lost:
             rows.append(_rejected(entry, lost[number]))
         else:
-            rows += _decode_one(source, entry, picture, short_side)
+            rows += _decode_one(source, entry, picture, how)
     spool.write(task.path, rows)
 
 
-def _decode_one(source: Any, entry: int, picture: Picture, short_side: int) -> list[Row]:
+def _decode_one(source: Any, entry: int, picture: Picture, how: Intensity) -> list[Row]:
     """The frames of an input, or one with the reason why there are none."""
     if picture.reason is not None:
         return [_rejected(entry, picture.reason)]
     try:
         rows = [
-            _row(entry, number, image, columns, short_side)
-            for number, (image, columns) in enumerate(source.decode(picture))
+            _row(entry, number, image, columns, how) for number, (image, columns) in enumerate(source.decode(picture))
         ]
     except Unreadable as error:
         return [_rejected(entry, error.reason)]
@@ -109,10 +109,14 @@ def _decode_one(source: Any, entry: int, picture: Picture, short_side: int) -> l
     return rows or [_rejected(entry, "not_an_image")]
 
 
-def _row(entry: int, number: int, image: "Image.Image", columns: dict[str, Any], short_side: int) -> Row:
-    from mmssl.data import images
+def _row(entry: int, number: int, image: "Image.Image", columns: dict[str, Any], how: Intensity) -> Row:
+    from mmssl.data import images, measures
 
-    stored = images.standardise(image, short_side=short_side)
+    stored = images.standardise(
+        image, short_side=how.short_side, eight_bit=how.eight_bit, jpeg_quality=how.jpeg_quality
+    )
+    assert stored.view is not None, "a picture that was just made has its view"
+    measured = measures.measure(image, stored.view)
     frame = Frame(
         entry=entry,
         frame=number,
@@ -123,25 +127,19 @@ def _row(entry: int, number: int, image: "Image.Image", columns: dict[str, Any],
         pixel_hash=stored.pixel_hash,
         phash=stored.phash,
         reason=None,
-        columns=columns,
-        measures={"spread": _spread(image, columns.get("modality"))},
+        columns=columns | _shown(stored.shown),
+        measures=measured._asdict() | {"thumb": base64.b64encode(measured.thumb).decode()},
     )
     return Row(frame, stored.bytes)
 
 
-def _spread(image: "Image.Image", modality: str | None) -> float:
-    """Standard deviation of the grey values (0 to 255) that a tower sees; 0 where all pixels are equal."""
-    import numpy as np
-    from PIL import ImageStat
-
-    from mmssl.data import images
-
-    if image.mode.startswith(("I", "F")):  # stretching to 8 bits would make noise of a flat picture
-        values = np.asarray(image)
-        low, high = float(values.min()), float(values.max())
-        if high - low <= max(2.0, 1e-4 * abs(high)):
-            return 0.0
-    return max(ImageStat.Stat(images.view8(image, modality)).stddev)
+def _shown(told: str | None) -> dict[str, Any]:
+    """Columns that say by which rule grey was made, and how wide the window was."""
+    if told is None:
+        return {}
+    rule = json.loads(told)
+    low, high = rule.get("low"), rule.get("high")
+    return {"shown": told, "window_width": None if low is None or high is None else float(high) - float(low)}
 
 
 def _rejected(entry: int, reason: str) -> Row:

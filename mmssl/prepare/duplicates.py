@@ -2,16 +2,9 @@
 
 import itertools
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-SIDE = 128
-"""Pixels of the square in which near duplicates are compared."""
 
 
 def groups(digests: pa.Array, order: Iterable[int]) -> Iterator[list[int]]:
@@ -62,12 +55,3 @@ def close_pairs(hashes: np.ndarray, bits: int, groups: np.ndarray | None = None)
                 near = (np.bitwise_count(hashes[rest] ^ hashes[one]) <= bits) & (kinds[rest] != kinds[one])
                 found.update((int(min(one, other)), int(max(one, other))) for other in rest[near])
     yield from sorted(found)
-
-
-def normal(image: "Image.Image") -> np.ndarray:
-    """[SIDE * SIDE] grey values with mean 0 and length 1, so that a product is a correlation."""
-    from PIL import Image
-
-    values = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR), dtype=np.float32).ravel()
-    values = values - values.mean()
-    return values / max(float(np.linalg.norm(values)), 1e-6)

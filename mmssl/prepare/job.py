@@ -15,9 +15,9 @@ from typing import IO, Any
 from pydantic import TypeAdapter, ValidationError
 
 import mmssl
-from mmssl import console, files, plugins
+from mmssl import config, console, files, plugins
 from mmssl.errors import CannotDo, WrongUse, many, meant
-from mmssl.prepare import clean, decode, join, names, plan, preview, rows, summary, versions, write
+from mmssl.prepare import clean, decode, join, names, plan, preview, rows, summary, texts, versions, write
 from mmssl.prepare import entries as entries_of
 from mmssl.prepare import settings as prepare_settings
 from mmssl.prepare.entries import Entries
@@ -74,7 +74,8 @@ def prepare(
         if _is_filled(store) and (there := versions.already(store, origin, settings, keyed=keyed)):
             return there
         decoded = [told, settings.source, settings.columns, settings.encoding, settings.separator]
-        with _spool(store, [*decoded, settings.short_side, decode.CHUNK, mmssl.__version__]) as folder:
+        how = config.plain(settings.intensity)
+        with _spool(store, [*decoded, how, decode.CHUNK, mmssl.__version__]) as folder:
             return _make(job, folder)
 
 
@@ -101,6 +102,7 @@ def _make(job: _Job, folder: Path) -> Summary:
         if found := versions.already(store, job.origin, settings, keyed=job.keyed):
             return found
         there = There(store)
+    read = texts.reader(settings.text, settings.clean)
     named = names.names(settings, store, keyed=job.keyed, may_make=there is None)
     studies, joined = _join(entries_of.studies(reader.studies()), job.tables, settings, _origin(reader, settings))
     hidden = plan.Hidden() if job.keyed else None
@@ -119,19 +121,18 @@ def _make(job: _Job, folder: Path) -> Summary:
         reader,
         entries_of.Pictures(entries),
         _chunks(folder, planned),
-        short_side=settings.short_side,
+        how=settings.intensity,
         workers=settings.workers,
         seconds=settings.limits.seconds,
         memory_gib=settings.limits.memory_gib,
     )
     known = there.known(entries.name) if there else clean.NOTHING
-    verdicts = clean.clean(entries, spool, settings.clean, patients_known=reader.patients_known, known=known)
+    verdicts = clean.clean(entries, spool, read, patients_known=reader.patients_known, known=known)
     content = rows.Content(
         entries,
         spool,
         verdicts,
-        settings.text.sections,
-        is_cleaned=settings.clean.enabled and settings.clean.text,
+        reader=read,
         names_paths=not job.keyed,
         has_root="root" in plugins.options(type(reader)),
         stamps=planned.stamps,
@@ -150,6 +151,7 @@ def _make(job: _Job, folder: Path) -> Summary:
         manifest = versions.manifest(
             written, job.origin, there, ids="keyed" if job.keyed else "given", key_id=named.key_id,
             patients_known=reader.patients_known, remarks=summary.remarks(written, settings, told), joined=joined,
+            contract=settings.intensity.contract(),
         )  # fmt: skip
         files.write_json(new / "manifest.json", manifest)
         preview.write(new, title=store.name)
@@ -216,7 +218,8 @@ def _source_options(part: type, layout: str, settings: Prepare) -> dict[str, Any
     given = dict(settings.source)
     if settings.columns:
         given["columns"] = settings.columns
-    for name, value in (("encoding", settings.encoding), ("separator", settings.separator)):
+    more = {"measured": settings.intensity.measured, "percentiles": settings.intensity.percentiles}
+    for name, value in (("encoding", settings.encoding), ("separator", settings.separator), *more.items()):
         if value is not None and name in known:
             given[name] = value
     problems, checked = [], {}

@@ -184,7 +184,7 @@ def plan(
         test=0.0 if "test" in complete_splits else settings.splits.test,
         divided=divided,
     )
-    empties = settings.clean.enabled and settings.clean.text
+    empties = settings.clean.enabled and settings.clean.text is not False
     found, moved = Plan(Entries(folder=folder), {}), set[str]()
     told = files.hash_json(of_settings.told(settings))
     for study, fact, patient_id, study_id in zip(studies, facts, patient_ids, study_ids, strict=True):

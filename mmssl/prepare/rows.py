@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from mmssl.data import reports, store, table_rows
+from mmssl.data import store, table_rows
+from mmssl.prepare import texts
 from mmssl.prepare.clean import Verdicts
-from mmssl.prepare.entries import Entries, Entry
+from mmssl.prepare.entries import Entries
 from mmssl.prepare.spool import Frame, Spool
+from mmssl.prepare.texts import Reader
 
 ENDINGS = {"JPEG": "jpg", "TIFF": "tif", "JPEG2000": "jp2"}
 """Of files, where they are not the format's name in lower case."""
@@ -30,10 +32,8 @@ class Content:
     entries: Entries
     spool: Spool
     verdicts: Verdicts
-    sections: Sequence[str]
-    """Of a report, to train on."""
-    is_cleaned: bool
-    """Whether defects of texts are flagged, and placeholders emptied."""
+    reader: Reader
+    """How texts are read."""
     names_paths: bool
     """Whether files may be named: ids are no pseudonyms."""
     has_root: bool
@@ -58,6 +58,7 @@ def row(content: Content, place: int, extra: Mapping[str, pa.DataType]) -> dict[
     frame, flags = content.spool[place], content.verdicts[place].flags
     entry = content.entries[frame.entry]
     columns = entry.columns | {name: value for name, value in frame.columns.items() if value is not None}
+    flags = (*flags, *(columns.pop("flags", None) or ()))
     name = row_id(entry.source_id, frame.frame)
     image = content.spool.image(place)
     found: dict[str, Any] = {name: columns.get(name) for name in table_rows.PER_IMAGE} | {
@@ -71,9 +72,12 @@ def row(content: Content, place: int, extra: Mapping[str, pa.DataType]) -> dict[
         "height": frame.height,
         "pixel_hash": frame.pixel_hash,
         "phash": frame.phash,
+        "instance_id": columns.get("instance_id"),
+        "shown": columns.get("shown"),
+        "window_width": columns.get("window_width"),
         "study_datetime": table_rows.own("study_datetime", columns.get("study_datetime")),
     }
-    found |= text_columns(content, entry, flags)
+    found |= texts.columns_of(entry, columns, tuple(flags), content.reader)
     found |= {one: fit(columns.get(one), kind) for one, kind in extra.items()}
     return found | {"row_hash": row_hash(found)}
 
@@ -84,19 +88,6 @@ def row_hash(found: Mapping[str, Any]) -> str:
     told["image"] = hashlib.sha256(found["image"]["bytes"]).hexdigest()
     told |= {name: f"{value:.6g}" for name, value in told.items() if isinstance(value, float)}  # as float32 keeps it
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:32]
-
-
-def text_columns(content: Content, entry: Entry, flags: tuple[str, ...]) -> dict[str, Any]:
-    """The columns of a row that are made of what was written, and its flags."""
-    how, text, flags = _training_text(content, entry, flags)
-    return {
-        "text": text,
-        "text_from": how,
-        "report": entry.report if entry.report is not None else entry.text,
-        "sections": _sections(entry.report),
-        "sentences": reports.sentences(text) if text else None,
-        "flags": list(flags),
-    }
 
 
 class ContentHash:
@@ -118,27 +109,6 @@ class ContentHash:
 
     def hexdigest(self) -> str:
         return hashlib.sha256(f"{self._count} {self._total:x}".encode()).hexdigest()
-
-
-def _training_text(content: Content, entry: Entry, flags: tuple[str, ...]) -> tuple[str, str | None, tuple[str, ...]]:
-    """How the text to train on was found, the text, and the flags of the row with what is wrong with it."""
-    if entry.text is not None:
-        text, how = entry.text, "given"
-    else:
-        text, how = reports.training_text(entry.report or "", tuple(content.sections))
-    flagged = "text_placeholder" in flags
-    others = tuple(flag for flag in flags if flag != "text_placeholder")
-    if content.is_cleaned and text and (flagged or reports.is_placeholder(text)):
-        return "placeholder", None, (*others, "text_placeholder")
-    if text or not content.is_cleaned:
-        return how, text or None, others
-    only_others = how == "no_section" and reports.sections(entry.report or "")
-    return how, None, (*others, "text_only_other_sections" if only_others else "text_missing")
-
-
-def _sections(report: str | None) -> list[dict[str, str]] | None:
-    found = [{"name": name, "text": text} for name, text in reports.sections(report)] if report else []
-    return found or None
 
 
 def _ending(frame: Frame) -> str:

@@ -8,6 +8,9 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le
 
 from mmssl import config
+from mmssl.data.contradictions import TextDefects
+from mmssl.data.intensity import Intensity
+from mmssl.data.quality import Quality
 
 Share = Annotated[float, Ge(0), Le(1)]
 Key = Literal["AccessionNumber", "StudyInstanceUID", "PatientID"]
@@ -29,6 +32,13 @@ class Splits:
 class Text:
     sections: tuple[str, ...] = ("findings", "impression")
     """The sections of a report that are trained on, in this order."""
+
+    otherwise: tuple[str, ...] = ()
+    """Where a report has none of them, the first of these that it has; `whole` is all of it."""
+    findings: Path | None = None
+    """A YAML table of findings of one's own, with names, phrases and codes."""
+    languages: Path | None = None
+    """A folder of languages of one's own, a folder each."""
 
     def __post_init__(self) -> None:
         from mmssl.data import reports
@@ -72,20 +82,20 @@ class Cleaning:
     enabled: bool = True
     evaluation: Literal["flag", "drop"] = "flag"
     """What happens to rows that were given to validation or test."""
-    blank: bool = True
-    too_small: bool = True
     duplicates: bool = True
     near_duplicates: bool = True
-    text: bool = True
-    """Empty the text where it is a placeholder."""
-    blank_spread: Annotated[float, Ge(0)] = 2.0
-    """A picture whose grey values (of 255) have a standard deviation below this is blank."""
-    min_side: Annotated[int, Ge(1)] = 16
-    """A picture with a side of fewer pixels is too small."""
+    text: bool | Literal["drop"] = True
+    """Empty a text that has a defect; `drop` drops its picture too."""
+    pictures: Quality = field(default_factory=Quality)
+    """Which defects of pictures are looked for."""
+    texts: TextDefects = field(default_factory=TextDefects)
+    """Which defects of texts are looked for."""
     phash_bits: Annotated[int, Ge(0), Le(16)] = 4
     """Near duplicates differ in at most so many of the 64 bits of their perceptual hashes ..."""
     correlation: Annotated[float, Gt(0), Le(1)] = 0.99
-    """... and their 128-pixel pictures correlate at least so much."""
+    """... and their 128-pixel pictures correlate at least so much ..."""
+    agreement: Annotated[float, Gt(0), Le(1)] = 0.98
+    """... and so much four fifths of their parts."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +126,8 @@ class Prepare:
     """`keyed`: ids are pseudonyms; `auto`: for DICOM only."""
     key: Path | None = None
     """File with the secret of the pseudonyms; else STORE.key, which is made."""
-    short_side: Annotated[int, Ge(32)] = 512
-    """Larger pictures are made smaller, to a short side of so many pixels."""
+    intensity: Intensity = field(default_factory=Intensity)
+    """What is kept of the numbers in a picture, and how large it is."""
     encoding: str | None = None
     """Of all tables that are text; UTF-8 if left out."""
     separator: str | None = None

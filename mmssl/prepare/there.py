@@ -3,7 +3,8 @@
 import functools
 import io
 import itertools
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ import pyarrow.parquet as pq
 
 from mmssl import files
 from mmssl.data import splits
+from mmssl.data.kinds import MOST, Kind, References, kind_of
+from mmssl.data.measures import measure
 from mmssl.data.store import SCHEMA, Store, later_file
 from mmssl.prepare.entries import person_number, study_number
 from mmssl.prepare.names import Names
@@ -157,6 +160,18 @@ class Known:
     def text(self, row: int) -> str | None:
         told = self._store.row(int(self._row[row]), ["text", "report"])
         return told["text"] or told["report"]
+
+    def add_references(self, references: References, wanted: Collection[Kind | None]) -> None:
+        """Adds what rows of these kinds look like, at most as many as are compared with."""
+        table = self._store.select(columns=["modality", "body_part", "view", "pixel_hash"])
+        table = table.filter(pc.is_in(table["row"], pa.array(self._row))).sort_by("pixel_hash")
+        counts: Counter[Kind] = Counter()
+        for one in table.to_pylist():
+            kind = kind_of(one)
+            if kind is not None and kind in wanted and counts[kind] < MOST:
+                counts[kind] += 1
+                view = self._store.image(one["row"])
+                references.add(one, measure(view, view), one["pixel_hash"])
 
     def image(self, row: int) -> "Image.Image":
         from PIL import Image

@@ -8,7 +8,6 @@ from typing import Any
 
 import mmssl
 from mmssl import console
-from mmssl.data import intensity
 from mmssl.data import store as stores
 from mmssl.errors import WrongUse, many
 from mmssl.prepare import names, shards
@@ -19,7 +18,7 @@ from mmssl.prepare.there import There
 OURS = ("manifest.json", "sources.parquet", "rejected.parquet", "studies.parquet", "preview.html")
 """Files of a store that every version writes anew, beside its shards."""
 
-FIXED = ("short_side", "splits", "text")
+FIXED = ("intensity", "splits", "text")
 """Settings, and groups of them, that hold for all versions of a store: else its rows could not be compared."""
 
 
@@ -59,7 +58,13 @@ def already(store: Path, origin: dict[str, Any], settings: Prepare, *, keyed: bo
 
 
 def manifest(
-    written: dict[str, Any], origin: dict[str, Any], there: There | None, *, joined: Mapping[str, Any], **more: Any
+    written: dict[str, Any],
+    origin: dict[str, Any],
+    there: There | None,
+    *,
+    joined: Mapping[str, Any],
+    contract: Mapping[str, Any],
+    **more: Any,
 ) -> dict[str, Any]:
     """The manifest of a version.
 
@@ -68,6 +73,7 @@ def manifest(
         origin: the source, and the settings that it was read with.
         there: the version before.
         joined: how reports and labels found their studies.
+        contract: what the numbers in its pictures mean.
         more: what else there is to say.
 
     Raises:
@@ -88,7 +94,7 @@ def manifest(
         **more,
         **joined,
         **written,
-        "intensity": intensity.INTENSITY,
+        "intensity": contract,
         "deidentified": "none",
         "history": [*before["history"], line | dict(joined)],
     }

@@ -19,13 +19,15 @@ from mmssl import console
 from mmssl.data import store
 from mmssl.data.splits import Split
 from mmssl.errors import CannotDo
-from mmssl.prepare import accounts, rows, shards
+from mmssl.prepare import accounts, rows, shards, texts
 from mmssl.prepare.entries import Entry
 from mmssl.prepare.rows import Content
 from mmssl.prepare.there import There
 
 OF_STUDY = ("sex", "age", "ethnicity", "site", "study_datetime", "prior_study_id", "language")
 """Columns that a study that comes again brings to its other pictures too, beside its labels."""
+OF_TEXT = ("text_", "report_")
+"""How flags begin that are of what was written."""
 
 
 @dataclass
@@ -195,9 +197,9 @@ def _carried(row: dict[str, Any], entry: Entry, content: Content) -> dict[str, A
     }
     row = {**row, **told}
     if entry.shares_report and entry.report != row["report"]:
-        others = tuple(flag for flag in row["flags"] or () if not flag.startswith(("text_", "report_")))
+        others = tuple(flag for flag in row["flags"] or () if not flag.startswith(OF_TEXT))
         brought = tuple(flag for flag in entry.flags if flag.startswith("report_"))
-        row |= rows.text_columns(content, entry, (*others, *brought))
+        row |= texts.columns_of(entry, row, (*others, *brought), content.reader)
     return {**row, "row_hash": rows.row_hash(row), "version": None}
 
 

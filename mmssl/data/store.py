@@ -95,6 +95,9 @@ REJECTED = pa.schema(
         "split": pa.string(), "version": pa.int32(),
     }
 )  # fmt: skip
+PAIRS = pa.schema({"id": pa.string(), "like": pa.string(), "kind": pa.string(), "version": pa.int32()})
+"""Rows of two patients that show the same picture, or nearly: `duplicate` or `near_duplicate`, for review."""
+
 STUDIES = pa.schema({"study_id": pa.string(), "stamp": pa.string(), "version": pa.int32()})
 """A line for each study: a hash of all that it was made of, and the version that made it."""
 

@@ -58,6 +58,7 @@ def write(folder: Path, content: Content, changes: "Changes") -> None:
         (line for line in old_studies if line["study_id"] not in stamps),
         ({"study_id": name, "stamp": stamp, "version": version} for name, stamp in stamps.items()),
     )
+    _write(folder / "pairs.parquet", store.PAIRS, _pairs(content, changes))
     _write(folder / "sources.parquet", store.SOURCES, sources)
     _write(folder / "rejected.parquet", store.REJECTED, rejected)
     _write(folder / "studies.parquet", store.STUDIES, studies)
@@ -110,6 +111,30 @@ def _rejected(content: Content) -> Iterator[Line]:
                     "detail": content.verdicts.details.get(place) or looked_for(entry, content),
                     "split": entry.split,
                 }
+
+
+def _pairs(content: Content, changes: "Changes") -> Iterator[Line]:
+    """Pairs for review, of which both are rows."""
+    there, verdicts = changes.there, content.verdicts
+
+    def name(place: int) -> str | None:
+        if place >= len(content.spool):
+            return verdicts.known.row_id(place - len(content.spool))
+        if verdicts.reasons[place] is not None:
+            return None
+        entry = content.entries[int(content.spool.entry[place])]
+        return rows.row_id(entry.source_id, int(content.spool.number[place]))
+
+    seen: set[tuple[str, str]] = set()
+    for place, like, kind in verdicts.pairs:
+        one, other = name(place), name(like)
+        if one and other:
+            seen.add((one, other))
+            yield {"id": one, "like": other, "kind": kind, "version": changes.version}
+    gone = changes.removed - changes.moved
+    for line in there.table("pairs") if there else ():
+        if (line["id"], line["like"]) not in seen and not {line["id"], line["like"]} & gone:
+            yield line
 
 
 def looked_for(entry: Entry, content: Content) -> str | None:

@@ -74,6 +74,8 @@ class Known(Protocol):
         """What the row is called where it is repeated."""
         ...
 
+    def row_id(self, row: int) -> str: ...
+
     def text(self, row: int) -> str | None: ...
 
     def image(self, row: int) -> "Image.Image":
@@ -95,6 +97,9 @@ class Nothing:
     def name(self, row: int) -> str:
         raise IndexError(row)
 
+    def row_id(self, row: int) -> str:
+        raise IndexError(row)
+
     def text(self, row: int) -> str | None:
         raise IndexError(row)
 
@@ -111,10 +116,15 @@ NOTHING = Nothing()
 class Verdicts(Sequence[Verdict]):
     """A verdict for each frame of the spool; held are only those that say something."""
 
-    def __init__(self, entries: Entries, spool: Spool) -> None:
+    def __init__(self, entries: Entries, spool: Spool, known: Known) -> None:
         self._entries, self._spool = entries, spool
+        self.known = known
         self.reasons: list[str | None] = spool.reasons()
         self.details: dict[int, str] = {}
+        self.likes: dict[int, int] = {}
+        """{frame: the one that it repeats}, as places in the spool; those behind its end are rows of the store."""
+        self.pairs: list[tuple[int, int, str]] = []
+        """Pictures of two patients that are the same, or nearly, for review: (one, other, which of the two)."""
         self.flags: dict[int, dict[str, None]] = {}
 
     def __len__(self) -> int:
@@ -135,7 +145,7 @@ class _Case:
         self.entries, self.spool, self.reader, self.known = entries, spool, reader, known
         self.settings = reader.clean
         self.patients_known = patients_known
-        self.verdicts = Verdicts(entries, spool)
+        self.verdicts = Verdicts(entries, spool, known)
         of = spool.entry
         self.new = len(spool)
         self.person = np.concatenate([entries.person[of], known.person])
@@ -174,6 +184,8 @@ class _Case:
         self.verdicts.reasons[place] = reason
         if detail is not None or like is not None:
             self.verdicts.details[place] = detail or self.name(like or 0)
+        if like is not None:
+            self.verdicts.likes[place] = like
 
     def flag(self, place: int, flag: str) -> None:
         if self.is_new(place):
@@ -284,6 +296,7 @@ def _duplicate(case: _Case, place: int, alike: list[int]) -> None:
     elif alike:
         for one in (place, *alike):
             case.flag(one, "duplicate")
+        case.verdicts.pairs.append((place, alike[0], "duplicate"))
 
 
 def _other_text(case: _Case, place: int, first: int) -> None:
@@ -323,3 +336,5 @@ def _near_duplicates(case: _Case) -> None:
         else:
             case.flag(one, "near_duplicate")
             case.flag(other, "near_duplicate")
+            if case.person[one] != case.person[other]:
+                case.verdicts.pairs.append((other, one, "near_duplicate"))

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 import mmssl
 from mmssl import config, console, files, plugins
 from mmssl.errors import CannotDo, WrongUse, many, meant
-from mmssl.prepare import clean, decode, join, names, plan, preview, rows, summary, texts, versions, write
+from mmssl.prepare import audit_page, clean, decode, join, names, plan, preview, rows, summary, texts, versions, write
 from mmssl.prepare import entries as entries_of
 from mmssl.prepare import settings as prepare_settings
 from mmssl.prepare.entries import Entries
@@ -155,6 +155,7 @@ def _make(job: _Job, folder: Path) -> Summary:
         )  # fmt: skip
         files.write_json(new / "manifest.json", manifest)
         preview.write(new, title=store.name)
+        audit_page.write(new, content, manifest, title=store.name)
         versions.keep_others(store, new)
         if job.keyed:
             named.keep()

@@ -140,7 +140,7 @@ class Known:
         table = store.select(columns=columns)
         names = np.array([files.number_of(name) for name in table["source_id"].to_pylist()], np.int64)
         table = table.filter(pa.array(~np.isin(names, without)))
-        self._store, self._row, self._name = store, table["row"].to_numpy(), table["source_id"]
+        self._store, self._row, self._name, self._id = store, table["row"].to_numpy(), table["source_id"], table["id"]
         told = table.select(["pixel_hash", "phash", "patient_id", "study_id", "flags"]).to_pylist()
         self.digest = pa.array([bytes.fromhex(one["pixel_hash"]) for one in told], pa.binary(32))
         self.phash = np.array([int(one["phash"], 16) for one in told], np.uint64)
@@ -156,6 +156,9 @@ class Known:
 
     def name(self, row: int) -> str:
         return self._name[row].as_py()
+
+    def row_id(self, row: int) -> str:
+        return self._id[row].as_py()
 
     def text(self, row: int) -> str | None:
         told = self._store.row(int(self._row[row]), ["text", "report"])

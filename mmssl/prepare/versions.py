@@ -15,7 +15,15 @@ from mmssl.prepare.settings import Prepare
 from mmssl.prepare.summary import Summary
 from mmssl.prepare.there import There
 
-OURS = ("manifest.json", "sources.parquet", "rejected.parquet", "studies.parquet", "preview.html")
+OURS = (
+    "manifest.json",
+    "sources.parquet",
+    "rejected.parquet",
+    "studies.parquet",
+    "pairs.parquet",
+    "preview.html",
+    "audit.html",
+)
 """Files of a store that every version writes anew, beside its shards."""
 
 FIXED = ("intensity", "splits", "text")

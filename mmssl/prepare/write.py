@@ -44,6 +44,8 @@ class Changes:
     unchanged: set[str] = field(default_factory=set)
     removed: set[str] = field(default_factory=set)
     """Ids of rows of the version before that are not kept as they were, or where they were."""
+    moved: set[str] = field(default_factory=set)
+    """Ids of those of them that are written again, with their study."""
     replaced: int = 0
     """How many of these have another content now."""
     later: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -181,6 +183,7 @@ def _of_known_study(
         changes.unchanged |= same
         return
     changes.removed |= before.keys()
+    changes.moved |= before.keys() & all_now.keys()
     changes.unchanged |= same
     changes.replaced += len(before.keys() - same)
     changes.new += len(now.keys() - before.keys())

@@ -77,7 +77,7 @@ def test_what_becomes_of_every_file(store, hospital):
     lines = (hospital / "out.sources.private").read_text().splitlines()
     paths = {line["source_id"]: line["path"] for line in map(json.loads, lines)}
     assert {paths[name]: reason for name, reason in reasons(store.path).items()} == {
-        "a/1.dcm": None, "a/2.dcm": None, "b/1.dcm": None, "c/1.dcm": None, "nobody.dcm": None, "flat.dcm": "blank",
+        "a/1.dcm": None, "a/2.dcm": None, "b/1.dcm": None, "c/1.dcm": None, "nobody.dcm": None, "flat.dcm": "constant",
         "cut.dcm": "truncated", "README": "not_dicom", "d/1.dcm": None, "d/copy.dcm": "duplicate",
     }  # fmt: skip
 

@@ -247,3 +247,19 @@ def test_pseudonyms_are_the_same_in_every_version(tmp_path):
     by_path = {line["path"]: now[line["source_id"]]["patient_id"] for line in told}
     assert by_path["2.png"] == by_path["3.png"]
     assert by_path["4.png"] == by_path["5.png"] != by_path["6.png"]
+
+
+def test_a_file_that_was_sent_again_in_another_coding_is_a_duplicate(tmp_path):
+    """Its pixels differ a little, its SOPInstanceUID does not."""
+    from tests.test_prepare_dicom import film
+
+    film(tmp_path / "first/a.dcm", 1, patient="P1", accession="A1", SOPInstanceUID="1.2.3.1")
+    film(tmp_path / "first/b.dcm", 2, patient="P1", accession="A1", SOPInstanceUID="1.2.3.2")
+    store = tmp_path / "out"
+    grow(tmp_path / "first", store)
+    assert len({row["instance_id"] for row in rows_of(store).values()}) == 2
+    film(tmp_path / "second/c.dcm", 3, patient="P1", accession="A1", SOPInstanceUID="1.2.3.1")
+    film(tmp_path / "second/d.dcm", 4, patient="P1", accession="A1", SOPInstanceUID="1.2.3.4")
+    assert grow(tmp_path / "second", store).rows == 3
+    assert [line["reason"] for line in lines(store) if line["version"] == 2] == ["duplicate", None]
+    assert b"1.2.3.1" not in b"".join(file.read_bytes() for file in store.rglob("*") if file.is_file())

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 REASONS: dict[str, str] = {
     **quality.REASONS,
-    "duplicate": "the same pixels as another picture of the same patient, and no other text",
+    "duplicate": "the same pixels or SOPInstanceUID as another picture of the same patient, and no other text",
     "near_duplicate": "nearly the same picture as one of another study of the same patient, and no other text",
     "duplicate_other_text": "the same pixels as a picture that was given to another split, with another text",
     "duplicate_id": "a row whose id was there before",
@@ -69,6 +69,7 @@ class Known(Protocol):
     phash: np.ndarray  # [rows] uint64
     person: np.ndarray  # [rows] numbers as those of `Entries`
     study: np.ndarray  # [rows]
+    instance: np.ndarray  # [rows]
 
     def name(self, row: int) -> str:
         """What the row is called where it is repeated."""
@@ -92,7 +93,7 @@ class Nothing:
 
     digest = pa.array([], pa.binary(32))
     phash = np.zeros(0, np.uint64)
-    person = study = np.zeros(0, np.int64)
+    person = study = instance = np.zeros(0, np.int64)
 
     def name(self, row: int) -> str:
         raise IndexError(row)
@@ -150,6 +151,8 @@ class _Case:
         self.new = len(spool)
         self.person = np.concatenate([entries.person[of], known.person])
         self.study = np.concatenate([entries.study[of], known.study])
+        first = np.where(spool.number == 0, entries.instance[of], 0)  # a file's other frames are its own
+        self.instance = np.concatenate([first, known.instance])
         self.phash = np.concatenate([spool.phash, known.phash])
         self.protected = np.concatenate([entries.protected[of], np.ones(len(known.person), bool)])
         self.order = np.lexsort((spool.number, entries.rank[of], ~entries.protected[of]))
@@ -226,6 +229,7 @@ def clean(entries: Entries, spool: Spool, reader: Reader, *, patients_known: boo
         _doubled_ids(case)
         _spoilt(case)
         if settings.duplicates:
+            _same_instances(case)
             _duplicates(case)
         if settings.near_duplicates:
             _near_duplicates(case)
@@ -270,6 +274,27 @@ def _texts(case: _Case) -> None:
         _, _, wrong = texts.training_text(case.entry(place), columns, case.reader)
         if wrong:
             case.drop(place, wrong[0])
+
+
+def _same_instances(case: _Case) -> None:
+    """Of files of one SOPInstanceUID and one patient only the first stays, however their pixels were coded."""
+    numbers = pa.array(case.instance, mask=case.instance == 0)
+    for group in duplicates.groups(numbers, case.all()):
+        for number, place in enumerate(group):
+            same = [one for one in group[:number] if case.person[one] == case.person[place] and case.is_in(one)]
+            if case.is_new(place) and same:
+                case.drop(place, "duplicate", like=same[0])
+                _drop_other_frames(case, place, same[0])
+
+
+def _drop_other_frames(case: _Case, place: int, like: int) -> None:
+    """The other frames of a file go with the first; they stand behind it in the spool."""
+    entry = case.spool.entry[place]
+    place += 1
+    while place < case.new and case.spool.entry[place] == entry:
+        if case.verdicts.reasons[place] is None:
+            case.drop(place, "duplicate", like=like)
+        place += 1
 
 
 def _duplicates(case: _Case) -> None:

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, overload
 import numpy as np
 
 from mmssl import files
+from mmssl.data.spill import Spill
 from mmssl.data.splits import Split
-from mmssl.prepare.spill import Spill
 from mmssl.types import Picture, Study
 
 
@@ -63,7 +63,7 @@ class Entries(Sequence[Entry]):
     def __init__(self, entries: Iterable[Entry] = (), *, folder: Path | None = None) -> None:
         self._spill = Spill(_plain, _whole, folder=folder)
         self._person, self._study, self._name, self._protected = array("q"), array("q"), array("q"), array("b")
-        self._doubled = array("b")
+        self._doubled, self._instance = array("b"), array("q")
         self._moved: dict[int, int] = {}
         for entry in entries:
             self.append(entry)
@@ -75,6 +75,8 @@ class Entries(Sequence[Entry]):
         self._name.append(files.number_of(entry.source_id))
         self._protected.append(entry.is_protected)
         self._doubled.append("duplicate_id" in entry.flags)
+        instance = entry.columns.get("instance_id")
+        self._instance.append(files.number_of(instance) if instance else 0)
 
     def gather(self, place: int, first: int) -> None:
         """Makes an entry one of the study, the split and the person of another."""
@@ -124,6 +126,11 @@ class Entries(Sequence[Entry]):
     def doubled(self) -> np.ndarray:
         """[entries] whether the id was there before."""
         return np.frombuffer(self._doubled, np.int8).astype(bool)
+
+    @property
+    def instance(self) -> np.ndarray:
+        """[entries] a number for each instance_id, 0 where there is none."""
+        return np.frombuffer(self._instance, np.int64)
 
     @functools.cached_property
     def rank(self) -> np.ndarray:

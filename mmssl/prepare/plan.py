@@ -218,6 +218,8 @@ def plan(
             source_id = before.name(named, entry.picture.source_id, stamp, study_id)
             prior = entry.columns.get("prior_study_id")
             columns = entry.columns | ({"prior_study_id": named.of("study", prior)} if prior else {})
+            if instance := columns.get("instance_id"):
+                columns["instance_id"] = named.of("instance", instance)
             found.entries.append(entry._replace(source_id=source_id, stamp=stamp, columns=columns))
     _check_names(found.entries)
     found.from_train = len(moved)

@@ -136,13 +136,15 @@ class Known:
     """Rows that stay, for `clean`."""
 
     def __init__(self, store: Store, without: np.ndarray) -> None:
-        columns = ["source_id", "pixel_hash", "phash", "patient_id", "study_id", "flags"]
+        columns = ["source_id", "pixel_hash", "phash", "patient_id", "study_id", "flags", "instance_id"]
         table = store.select(columns=columns)
         names = np.array([files.number_of(name) for name in table["source_id"].to_pylist()], np.int64)
         table = table.filter(pa.array(~np.isin(names, without)))
         self._store, self._row, self._name, self._id = store, table["row"].to_numpy(), table["source_id"], table["id"]
-        told = table.select(["pixel_hash", "phash", "patient_id", "study_id", "flags"]).to_pylist()
+        told = table.select(columns[1:]).to_pylist()
         self.digest = pa.array([bytes.fromhex(one["pixel_hash"]) for one in told], pa.binary(32))
+        instances = (one["instance_id"] for one in told)
+        self.instance = np.array([files.number_of(one) if one else 0 for one in instances], np.int64)
         self.phash = np.array([int(one["phash"], 16) for one in told], np.uint64)
         own_study = not store.manifest["patients_known"]
         self.person = np.array(

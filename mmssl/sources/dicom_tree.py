@@ -3,14 +3,15 @@
 import functools
 import hashlib
 import os
-from collections.abc import Iterator
-from dataclasses import replace
-from datetime import datetime, time
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from mmssl import console
-from mmssl.data import dicom, dicom_studies, folders, intensity
+from mmssl.data import dicom, dicom_kinds, dicom_studies, folders, intensity, priors
+from mmssl.data.spill import Spill
 from mmssl.errors import Unreadable
 from mmssl.types import Picture, Study
 
@@ -95,29 +96,35 @@ class Source:
     def fingerprint(self) -> str:
         """Changes with a file's name or size, its first or its last 4,096 bytes; not when the folder is moved."""
         digest = hashlib.sha256()
-        for file in self.files:
+        for file in map(Path, self.files):
             start, end, size = folders.ends(file)
             digest.update(repr((self._name(file), size)).encode() + hashlib.sha256(start + end).digest())
         return digest.hexdigest()
 
     @functools.cached_property
-    def files(self) -> list[Path]:
-        """Every file below the folder, in a fixed order."""
-        return list(folders.walk(self.path))
+    def files(self) -> list[str]:
+        """Every file below the folder, in a fixed order; as text, which takes a third of the memory of a path."""
+        return [str(file) for file in folders.walk(self.path)]
 
     def studies(self) -> Iterator[Study]:
         """Every file in one of the studies; a file that cannot be read is a study by itself."""
-        groups: dict[Key, list[_File]] = {}
-        for file in self._headers():
-            groups.setdefault(_study_key(file), []).append(file)
-        _find_patients(groups)
-        priors = _priors({key: _known(group, "study_datetime") for key, group in groups.items()})
+        headers = Spill(_plain, _whole)
+        groups: dict[Key, list[int]] = {}
+        dates: dict[Key, datetime] = {}
+        for number, file in enumerate(self._headers()):
+            headers.append(file)
+            key = _study_key(file)
+            groups.setdefault(key, []).append(number)
+            if file.header and (date := file.header.columns["study_datetime"]) is not None:
+                dates.setdefault(key, date)
+        lent = _find_patients(groups)
+        before = _priors(dates)
         names = _study_ids(list(groups))
-        for key, group in groups.items():
-            prior = priors.get(key)
-            group = _screen(group, self.wanted)
+        for key, numbers in groups.items():
+            group = [_of_patient(headers[number], number in lent) for number in numbers]
+            prior = before.get(key)
             prior_id = names[prior] if prior else None
-            yield _study(names[key], key[0], group, prior_study_id=prior_id, salt=self.salt)
+            yield _study(names[key], key[0], _screen(group, self.wanted), prior_study_id=prior_id, salt=self.salt)
 
     def decode(self, picture: Picture) -> "list[tuple[Image.Image, dict[str, Any]]]":
         """The frames of a file.
@@ -139,7 +146,7 @@ class Source:
     def _headers(self) -> Iterator[_File]:
         """One after the other, some 1,300 a second: decoding takes 20 times as long, processes gain nothing."""
         with console.progress("headers", len(self.files), "files") as advance:
-            for path in self.files:
+            for path in map(Path, self.files):
                 yield _read(self._name(path), path)
                 advance(1)
 
@@ -180,15 +187,46 @@ def _study_key(file: _File) -> Key:
     return patient, f"accession {accession}" if patient and accession else f"file {file.source_id}"
 
 
-def _find_patients(groups: dict[Key, list[_File]]) -> None:
-    """Moves files without a patient to the one patient who has their study, if there is one."""
+def _plain(file: _File) -> list[Any]:
+    header = None if file.header is None else {one.name: getattr(file.header, one.name) for one in fields(file.header)}
+    return [file.source_id, str(file.path), header, file.reason]
+
+
+def _whole(told: list[Any]) -> _File:
+    source_id, path, header, reason = told
+    if header is not None:
+        doubts, conversion, sources, event, acquired = header["kind"]
+        kind = dicom_kinds.Kind(tuple(doubts), conversion, tuple(sources), event, acquired)
+        header = dicom.Dicom(**{**header, "kind": kind})
+    return _File(source_id, Path(path), header, reason)
+
+
+def _priors(dates: Mapping[Key, datetime]) -> dict[Key, Key]:
+    """{study: the study of the same patient just before it}, by date alone."""
+    of_patient: dict[str, dict[Key, datetime | None]] = {}
+    for key, date in dates.items():
+        if key[0] is not None:
+            of_patient.setdefault(key[0], {})[key] = date
+    return {one: prior for of in of_patient.values() for one, prior in priors.of_patient(of).items()}
+
+
+def _of_patient(file: _File, is_lent: bool) -> _File:
+    return file._replace(flags=("patient_from_study",)) if is_lent else file
+
+
+def _find_patients(groups: dict[Key, list[int]]) -> set[int]:
+    """Moves files without a patient to the one patient who has their study, if there is one; which files these are."""
+    lent: set[int] = set()
     holders: dict[str, list[Key]] = {}
     for key in groups:
         if key[0] is not None:
             holders.setdefault(key[1], []).append(key)
     for key in [key for key in groups if key[0] is None and len(holders.get(key[1], ())) == 1]:
         (holder,) = holders[key[1]]
-        groups[holder] += [file._replace(flags=("patient_from_study",)) for file in groups.pop(key)]
+        moved = groups.pop(key)
+        groups[holder] += moved
+        lent.update(moved)
+    return lent
 
 
 def _screen(group: list[_File], wanted: dicom_studies.Wanted) -> list[_File]:
@@ -236,6 +274,8 @@ def _mark(birth: str, salt: bytes) -> str:
 def _picture(file: _File) -> Picture:
     columns = file.header.columns if file.header else {}
     own = {name: value for name, value in columns.items() if name not in OF_STUDY}
+    if file.header and file.header.instance_uid:
+        own["instance_id"] = file.header.instance_uid
     if file.flags:
         own["flags"] = list(file.flags)
     return Picture(file.source_id, file.path, columns=own, reason=file.reason)
@@ -251,29 +291,3 @@ def _known(group: list[_File], column: str) -> Any:
     """The first value that a file of a study has for a column."""
     values = (file.header.columns[column] for file in group if file.header)
     return next((value for value in values if value is not None), None)
-
-
-def _priors(dates: dict[Key, datetime | None]) -> dict[Key, Key]:
-    """{study: the study of the same patient just before it}, by date alone.
-
-    A study has none where it or its patient is unknown in time or person, or where two could be meant.
-    """
-    patients: dict[str, list[tuple[datetime, Key]]] = {}
-    for key, date in dates.items():
-        if key[0] is not None and date is not None:
-            patients.setdefault(key[0], []).append((date, key))
-    found: dict[Key, Key] = {}
-    for studies in patients.values():
-        for date, key in studies:
-            earlier = [one for one in studies if _is_before(one[0], date)]
-            last = [one for one in earlier if not any(_is_before(one[0], other[0]) for other in earlier)]
-            if len(last) == 1:
-                found[key] = last[0][1]
-    return found
-
-
-def _is_before(one: datetime, other: datetime) -> bool:
-    """Whether a study surely came before another; midnight stands for a time that is not known."""
-    if one.date() != other.date():
-        return one.date() < other.date()
-    return one.time() != time() and other.time() != time() and one < other

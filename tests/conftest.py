@@ -102,6 +102,12 @@ socket.socket.connect = _connect
 socket.getaddrinfo = _getaddrinfo
 
 
+@pytest.fixture(autouse=True)
+def heard(monkeypatch):
+    """A command that was asked to be quiet quiets no test after it."""
+    monkeypatch.setattr("mmssl.console.quiet", False)
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """Calls of the functions below the commands, as (name, args, named); nothing is done."""

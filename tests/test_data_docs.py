@@ -40,7 +40,7 @@ def padchest(desk):
 def roco(desk):
     replicas.roco2(desk / "rocov2", images="{split}_images/{split}")
     (desk / "rocov2-parquet").mkdir()
-    rows = [{"image": {"bytes": encoded(1), "path": None}, "image_id": "a", "caption": "c", "cui": ["C0"]}]
+    rows = [{"image": {"bytes": encoded(1), "path": None}, "image_id": "a", "caption": "A film.", "cui": ["C0"]}]
     pq.write_table(pa.Table.from_pylist(rows), desk / "rocov2-parquet/train-00000-of-00001.parquet")
 
 

@@ -152,7 +152,7 @@ def test_other_settings_are_refused_and_nothing_is_touched(tmp_path):
     made(table, tmp_path / "out")
     content = {file: file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()}
     with pytest.raises(WrongUse) as said:
-        prepare(table, tmp_path / "out", intensity={"short_side": 256}, clean=False, columns={"text": "words"})
+        prepare(table, tmp_path / "out", intensity={"short_side": 256}, clean=False, columns={"text": "text"})
     assert str(said.value).splitlines() == [
         f"3 problems in {tmp_path}/out, made with other settings; prepare into a new folder",
         "  clean.enabled: true then, false now",
@@ -161,7 +161,7 @@ def test_other_settings_are_refused_and_nothing_is_touched(tmp_path):
     ]
     table.write_text(table.read_text().replace("text 1", "t one"))
     with pytest.raises(WrongUse, match=r"intensity\.short_side: 512 then, 256 now") as said:
-        prepare(table, tmp_path / "out", intensity={"short_side": 256}, columns={"text": "words"})
+        prepare(table, tmp_path / "out", intensity={"short_side": 256}, columns={"text": "text"})
     assert "columns" not in str(said.value)  # how another source is read is its own affair
     with pytest.raises(WrongUse, match=r"has ids that are given, this source's would be keyed: say ids=given"):
         prepare(table, tmp_path / "out", ids="keyed")

@@ -24,19 +24,21 @@ def folders_with_tables(folder, rows, **more):
 
 
 def test_ids_that_restart_in_each_folder_stay_apart(tmp_path):
-    folder = folders_with_tables(tmp_path / "in", {"train": ["a", "b", "c"], "test": ["d", "e", "f"]})
+    folder = folders_with_tables(
+        tmp_path / "in", {"train": ["word a", "word b", "word c"], "test": ["word d", "word e", "word f"]}
+    )
     found = made(folder, tmp_path / "out", splits={"validation": 0})
     assert {name: (row["text"], row["split"]) for name, row in found.items()} == {
-        "test/0": ("d", "test"), "test/1": ("e", "test"), "test/2": ("f", "test"),
-        "train/0": ("a", "train"), "train/1": ("b", "train"), "train/2": ("c", "train"),
+        "test/0": ("word d", "test"), "test/1": ("word e", "test"), "test/2": ("word f", "test"),
+        "train/0": ("word a", "train"), "train/1": ("word b", "train"), "train/2": ("word c", "train"),
     }  # fmt: skip
 
 
 def test_an_id_may_be_called_like_an_image_that_no_table_lists(tmp_path):
     pictures(tmp_path / "in", ["0.png", "1.png"])
-    write_csv(tmp_path / "in/metadata.csv", [{"file_name": "0.png", "id": "1.png", "text": "t"}])
+    write_csv(tmp_path / "in/metadata.csv", [{"file_name": "0.png", "id": "1.png", "text": "words"}])
     assert {name: row["text"] for name, row in made(tmp_path / "in", tmp_path / "out").items()} == {
-        "1.png": "t",
+        "1.png": "words",
         "1.png#2": None,
     }
 

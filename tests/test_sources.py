@@ -50,13 +50,13 @@ def test_a_table_of_any_kind_gives_the_same_rows(folder, tmp_path, kind):
 
 def test_columns_of_a_table_that_are_not_ours_keep_their_names_and_those_that_meet_ours_do_not(folder, tmp_path):
     rows = [
-        {"image": f"{n}.png", "text": "t", "findings": "mass", "sections": "s", "flags": "f", "body_region": "Head",
+        {"image": f"{n}.png", "text": "words", "findings": "mass", "sections": "s", "flags": "f", "body_region": "Head",
          "severity": f"{n}.5", "score": n, "grade": n, "label_truth": "A|B" if n else "", "case_number": f"{n:03d}",
          "row": n}
         for n in range(6)
     ]  # fmt: skip
     row = made(write_csv(folder / "t.csv", rows), tmp_path / "out")["0.png"]
-    assert row["findings"] is None
+    assert row["findings"] is None  # the language of the text cannot be told
     assert (row["source_findings"], row["source_sections"], row["source_flags"]) == ("mass", "s", "f")
     assert (row["body_region"], row["severity"], row["grade"], row["case_number"]) == ("Head", 0.5, 0, "000")
     assert row["label_truth"] == []

@@ -48,7 +48,7 @@ REASONS: dict[str, str] = {
     "unsupported_transfer_syntax": "pixels in a coding that no installed decoder reads (video, for one)",
     "unsupported_pixel_format": "pixels described in a way that is contradictory or not read here",
     "header_unreadable": "a DICOM file whose header cannot be read",
-    **dicom_kinds.DOUBTS,
+    **dicom_kinds.REASONS,
 }
 """Every reason code of a DICOM file, with its meaning."""
 

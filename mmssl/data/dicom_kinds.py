@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Doubt = Literal["for_processing", "secondary_capture", "localizer", "test_image"]
 """Why a picture may not be wanted; whether it is, the whole study tells (`mmssl.sources.dicom_tree`)."""
 
-DOUBTS: dict[Doubt, str] = {
+REASONS: dict[Doubt, str] = {
     "for_processing": "what a machine makes its picture from; the picture itself is there, and kept",
     "secondary_capture": "a screenshot or scan that came as DICOM, beside real pictures; or a document, or a drawing",
     "localizer": "a survey scan to plan others on",

@@ -24,7 +24,7 @@ class Wanted:
 
 
 def reasons(headers: Sequence[Dicom], wanted: Wanted) -> list[str | None]:
-    """For each picture of one study, the reason code (of `dicom_kinds.DOUBTS`) for which it is not wanted, or None.
+    """For each picture of one study, the reason code (of `dicom_kinds.REASONS`) for which it is not wanted, or None.
 
     A header that has a reason of its own keeps it.
     """

@@ -15,10 +15,12 @@ WITH_TEXT = {
     "given": "as the source gives it",
     "sections": "from sections of the report, by headings",
     "whole": "the whole text, without headings",
+    "otherwise": "from another section, as text.otherwise has it",
 }
 WITHOUT_TEXT = {
     "no_section": "a report with headings, none of them wanted",
     "placeholder": "a placeholder",
+    "defect": "a text with another defect, which the flags name",
     "empty": "no text or report",
 }
 """How rows came to their text or have none, as `text` of the manifest counts it, in words; each row is in one."""

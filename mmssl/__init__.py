@@ -20,6 +20,7 @@ HOMES = {
     "WrongUse": ("mmssl.errors", "WrongUse"),
     "calibrate": ("mmssl.zeroshot", "calibrate"),
     "demo": ("mmssl.jobs.demo", "demo"),
+    "drift": ("mmssl.drift.job", "drift"),
     "evaluate": ("mmssl.evaluate", "evaluate"),
     "export": ("mmssl.export", "export"),
     "index": ("mmssl.search.index", "index"),
@@ -42,6 +43,7 @@ __all__ = [
     "__version__",
     "calibrate",
     "demo",
+    "drift",
     "evaluate",
     "export",
     "index",
@@ -59,6 +61,7 @@ if TYPE_CHECKING:
     import inspect
 
     from mmssl.data.store import Store as Store
+    from mmssl.drift.job import drift as drift
     from mmssl.embed import Embedder as Embedder
     from mmssl.embed import load as load
     from mmssl.errors import CannotDo as CannotDo
@@ -94,7 +97,9 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *HOMES})
 
 
-SHARED = {"mmssl.evaluate", "mmssl.export", "mmssl.overlap", "mmssl.prepare", "mmssl.search", "mmssl.zeroshot"}
+SHARED = {
+    "mmssl.drift", "mmssl.evaluate", "mmssl.export", "mmssl.overlap", "mmssl.prepare", "mmssl.search", "mmssl.zeroshot",
+}  # fmt: skip
 """Modules that have the name of a public function."""
 
 

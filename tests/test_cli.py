@@ -19,7 +19,7 @@ from mmssl.errors import CannotDo, WrongUse
 
 COMMANDS = {
     "demo", "phantom", "prepare", "pretrain", "zeroshot", "calibrate", "evaluate", "retrieve", "overlap", "index",
-    "search",
+    "search", "drift",
     "export", "config",
 }  # fmt: skip
 PACKAGE = Path(mmssl.__file__).parent

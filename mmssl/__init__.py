@@ -20,6 +20,7 @@ HOMES = {
     "WrongUse": ("mmssl.errors", "WrongUse"),
     "calibrate": ("mmssl.zeroshot", "calibrate"),
     "demo": ("mmssl.jobs.demo", "demo"),
+    "drift": ("mmssl.drift.job", "drift"),
     "evaluate": ("mmssl.evaluate", "evaluate"),
     "export": ("mmssl.export", "export"),
     "index": ("mmssl.search.index", "index"),
@@ -43,6 +44,7 @@ __all__ = [
     "__version__",
     "calibrate",
     "demo",
+    "drift",
     "evaluate",
     "export",
     "index",
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     import inspect
 
     from mmssl.data.store import Store as Store
+    from mmssl.drift.job import drift as drift
     from mmssl.embed import Embedder as Embedder
     from mmssl.embed import load as load
     from mmssl.errors import CannotDo as CannotDo
@@ -98,8 +101,8 @@ def __dir__() -> list[str]:
 
 
 SHARED = {
-    "mmssl.evaluate", "mmssl.export", "mmssl.overlap", "mmssl.prepare", "mmssl.reports", "mmssl.search",
-    "mmssl.zeroshot",
+    "mmssl.drift", "mmssl.evaluate", "mmssl.export", "mmssl.overlap", "mmssl.prepare", "mmssl.reports",
+    "mmssl.search", "mmssl.zeroshot",
 }  # fmt: skip
 """Modules that have the name of a public function."""
 

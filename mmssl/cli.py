@@ -454,6 +454,24 @@ def overlap(
         job.show(found)
 
 
+@app.command(cls=Command, epilog=_example("mmssl drift my.store --out results", "mmssl drift my.store --from 1 --to 3"))
+def drift(
+    store: StorePath,
+    from_version: Annotated[
+        int | None, typer.Option("--from", help="The version to compare with; all before the other, if not given.")
+    ] = None,
+    to_version: Annotated[
+        int | None, typer.Option("--to", help="The version to compare; the newest, if not given.")
+    ] = None,
+    out: OutFolder = None,
+    quiet: Quiet = False,
+) -> None:
+    """Tell what has moved between versions of a store: sizes, scanners, views, findings, texts ..., with tests."""
+    from mmssl.drift import job
+
+    job.show(job.drift(store, from_version=from_version, to_version=to_version, out=out))
+
+
 @app.command(cls=Command, epilog=_example("mmssl export runs/first/best exported --to open_clip"))
 def export(
     checkpoint: Checkpoint,

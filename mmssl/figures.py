@@ -157,6 +157,36 @@ def bar_table(bars: Sequence[Bar], *, chance: float | None = None, format: Forma
     return _bytes(figure, format)
 
 
+def two_histograms(
+    edges: Sequence[float], shares: Mapping[str, Sequence[float]], *, name: str, format: Format = "svg"
+) -> bytes:
+    """Shares of two groups in bins [K + 1 edges]: {group: shares [K]}, the first in grey."""
+    figure, axes = _new(5.2, 2.6)
+    for (group, share), colour in zip(shares.items(), (GREY, BLUE), strict=True):
+        axes.stairs(share, edges, fill=True, color=colour, alpha=0.35)
+        axes.stairs(share, edges, color=colour, linewidth=1.4, label=_plain(group))
+    axes.set_xlabel(_plain(name))
+    axes.set_ylabel("share")
+    axes.legend(fontsize=8, frameon=False)
+    return _bytes(figure, format)
+
+
+def two_bars(names: Sequence[str], shares: Mapping[str, Sequence[float]], *, format: Format = "svg") -> bytes:
+    """Shares of two groups, a pair of bars for each name from top to bottom: {group: shares}, the first in grey."""
+    figure, axes = _new(5.2, 1.0 + 0.38 * len(names))
+    places = np.arange(len(names))
+    for (group, share), colour, shift in zip(shares.items(), (GREY, BLUE), (-0.19, 0.19), strict=True):
+        axes.barh(places + shift, share, height=0.36, color=colour, alpha=0.8, label=_plain(group))
+        for place, value in zip(places + shift, share, strict=True):
+            axes.annotate(f"{value:.0%}", (value, place), (3, 0), textcoords="offset points", va="center", fontsize=7)
+    axes.set_yticks(places, [_plain(name) for name in names], fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlim(0, 1.12 * max(max(share) for share in shares.values()))
+    axes.set_xlabel("share")
+    axes.legend(fontsize=8, frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
+    return _bytes(figure, format)
+
+
 def _new(width: float, height: float) -> "tuple[Figure, Axes]":
     from matplotlib.figure import Figure
 

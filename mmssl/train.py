@@ -171,13 +171,18 @@ def clean_up(run: Path) -> None:
 
 
 def check_store(store: Store, found: Path) -> None:
-    """Raises WrongUse where the run to go on with was started on other data."""
-    before = checkpoints.read_info(found)["store"]["content_hash"]
-    if before != store.content_hash:
-        raise WrongUse(
-            f"{store.path} holds other data ({store.content_hash[:12]}) than this run was started on ({before[:12]}): "
-            "name that store by data.path, or start another run from this one's weights by init.checkpoint and run="
-        )
+    """Raises WrongUse where the run to go on with was started on other data, or on an older version of the store."""
+    before = checkpoints.read_info(found)["store"]
+    if before["content_hash"] == store.content_hash:
+        return
+    then, now = before["version"], store.version
+    grown = f" (version {then} then, {now} now: it has grown, or is another store)" if then < now else ""
+    new = f"; data.where='version > {then}' trains on what is new alone" if then < now else ""
+    raise WrongUse(
+        f"{store.path} holds other data ({store.content_hash[:12]}) than this run was started on "
+        f"({before['content_hash'][:12]}){grown}, so that its order of rows cannot go on: name that store by "
+        f"data.path, or start another run from this one's weights by init.checkpoint={found} and run={new}"
+    )
 
 
 def due(step_number: int, every: int | None, clock: Clock) -> bool:

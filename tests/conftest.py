@@ -133,10 +133,12 @@ def calls(monkeypatch):
         ("mmssl.search.query", "search"),
         ("mmssl.export", "export"),
         ("mmssl.evaluate", "evaluate"),
+        ("mmssl.drift.job", "drift"),
         ("mmssl.overlap.job", "overlap"),
     ]:
         monkeypatch.setattr(importlib.import_module(module), name, fake(name))
-    monkeypatch.setattr("mmssl.overlap.job.show", lambda found: None)  # there is nothing to show
+    for shows in ("mmssl.drift.job.show", "mmssl.overlap.job.show"):
+        monkeypatch.setattr(shows, lambda found: None)  # there is nothing to show
     return made
 
 

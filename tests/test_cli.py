@@ -19,7 +19,7 @@ from mmssl.errors import CannotDo, WrongUse
 
 COMMANDS = {
     "demo", "phantom", "prepare", "reports", "pretrain", "zeroshot", "calibrate", "evaluate", "retrieve", "overlap",
-    "index", "search",
+    "index", "search", "drift",
     "export", "config",
 }  # fmt: skip
 PACKAGE = Path(mmssl.__file__).parent

@@ -96,7 +96,7 @@ def test_an_index_of_something_else_is_not_overwritten(store, embedder, tmp_path
     assert open_index(path).info["rows"] == 60
 
 
-def test_an_index_is_made_anew_where_only_the_content_of_its_store_changed(store, embedder, tmp_path, capsys):
+def test_an_index_follows_where_only_the_content_of_its_store_changed(store, embedder, tmp_path, capsys):
     path = build(embedder, store, tmp_path / "index")
     store.content_hash, store.table = "d" * 64, store.table.slice(0, 24)
     encode, embedder.encode_rows = embedder.encode_rows, None
@@ -106,7 +106,8 @@ def test_an_index_is_made_anew_where_only_the_content_of_its_store_changed(store
     embedder.encode_rows = encode
     capsys.readouterr()
     build(embedder, store, path)
-    assert f"the store {store.path} has changed since {path} was made: making it anew" in capsys.readouterr().err
+    said = f"the store {store.path} has changed since {path} was made (version 1 then, 1 now): "
+    assert said in capsys.readouterr().err
     assert open_index(path).info["rows"] == 24
     other = OracleStore(tmp_path / "other")
     with pytest.raises(WrongUse, match=r"index of something else \(store d+, now c+\)"):
@@ -172,7 +173,7 @@ from mmssl.errors import CannotDo
 from tests.search_oracle import OracleEmbedder, OracleStore
 place = Path(sys.argv[1])
 store, embedder = OracleStore(place / "store"), OracleEmbedder(place / "checkpoint")
-indexing._lancedb()
+indexing.lancedb()
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 try:
     indexing.build(embedder, store, place / "index")
@@ -195,7 +196,7 @@ def test_a_full_disk_is_named(store, embedder, tmp_path, monkeypatch):
         def connect(self, path):
             raise OSError("IO error: No space left on device (os error 28)")
 
-    monkeypatch.setattr(indexing, "_lancedb", Full)
+    monkeypatch.setattr(indexing, "lancedb", Full)
     with pytest.raises(CannotDo, match=f"no index could be written to {tmp_path}: the disk is full"):
         build(embedder, store, tmp_path / "index")
     assert not (tmp_path / "index").exists()

@@ -191,6 +191,11 @@ class Store:
             table = table.filter(condition.expression())
         return table.select(["row", *shown])
 
+    def parts(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """As `select` of all rows, shard by shard, so that no more than one is in memory."""
+        for shard in self.shards:
+            yield self._read([shard], list(dict.fromkeys(["id", *columns])))
+
     def image_bytes(self, row: int) -> bytes:
         """The stored file of a row: JPEG or PNG, or as the source had it."""
         return self._cells(row, ["image.bytes"])[0].field(0)[0].as_py()

@@ -4,6 +4,9 @@
     INDEX/mmssl.json    what it was made from
 
 Search is exact: every row that a filter leaves is compared.
+
+An index of a store that has grown is written anew beside the old one, which it then replaces whole: what it holds
+already is copied and not embedded again, and nothing is left on the disk of rows that are gone from the store.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import mmssl
 from mmssl import console, page
 from mmssl.errors import CannotDo, WrongUse
 from mmssl.files import read_format, swapped, whole_folder, write_json
+from mmssl.search.held import Held, lancedb
 from mmssl.where import OWN, given_name, sql_name
 
 if TYPE_CHECKING:
@@ -61,8 +65,8 @@ def index(
     Args:
         checkpoint: whose encoders read them.
         store: as `mmssl prepare` makes it.
-        index: folder to write; it is there whole or not at all. One of the same store, checkpoint and choice is made
-            anew where the store has changed since.
+        index: folder to write; it is there whole or not at all. One of the same store, checkpoint and choice follows
+            the store where that has changed since: only pictures that are new are embedded.
         split: train, validation, test or all.
         where: which rows, `view in ('PA', 'AP') and age > 60`.
 
@@ -93,15 +97,18 @@ def build(embedder: Encodes, store: Store, path: Path, *, split: str = "all", wh
         "store": _place(path, store.path) | {"content_hash": store.content_hash, "version": store.version},
         "deidentified": store.manifest["deidentified"],
     }
-    if path.exists() and _is_there_already(path, info):
+    there = _there(path, info)
+    if there is not None and _made_from(there.info) == _made_from(info):
+        _name_version(there, info)
         console.say(f"{path} is there and complete: nothing to do")
         return path
     table = store.select(split=split, where=where)
     if not len(table):
         chosen = " and ".join(filter(None, [f"split {split}", where]))
         raise CannotDo(f"no row of {store.path} is left to index by: {chosen}")
+    held = _held(there, store, table)
     with whole_folder(path) as part:
-        _write(part, embedder, store, table)
+        _write(part, embedder, store, table, held)
         write_json(part / INFO, info | {"rows": len(table), "created": datetime.now(UTC).isoformat(timespec="seconds")})
     console.say(f'{len(table)} images in {path}; ask it with: mmssl search {path} "..."')
     return path
@@ -123,23 +130,38 @@ def _check_place(path: Path, checkpoint: Path, store: Path) -> None:
         raise WrongUse(f"{path} is there and is no index; name another folder, or remove it")
 
 
-def _is_there_already(path: Path, info: dict[str, Any]) -> bool:
-    """Whether the index at `path` was made from the same; an error where it was made from something else.
-
-    False, said aloud, where only the content of its store has changed: then it is made anew.
-    """
+def _there(path: Path, info: dict[str, Any]) -> Index | None:
+    """The index at `path`, of the same, or of what its store held before; an error where it is of something else."""
     if not (path / INFO).exists():
-        return False
+        return None
     there = open_index(path)
     now, then = _made_from(info), _made_from(there.info)
-    if now == then:
-        return True
     same_place = there.place_of("store").resolve() == Path(info["store"]["path"])
-    if same_place and now | {"store": then["store"]} == then:
-        console.say(f"the store {info['store']['path']} has changed since {path} was made: making it anew")
-        return False
+    if now == then or (same_place and now | {"store": then["store"]} == then):
+        return there
     other = "; ".join(f"{name} {then[name]}, now {now[name]}" for name in now if now[name] != then[name])
     raise WrongUse(f"{path} is an index of something else ({other}); name another folder, or remove it")
+
+
+def _name_version(there: Index, info: dict[str, Any]) -> None:
+    """Notes the version of a store that brought nothing to its index."""
+    if there.info["store"]["version"] != info["store"]["version"]:
+        store = there.info["store"] | {"version": info["store"]["version"]}
+        write_json(there.path / INFO, there.info | {"store": store})
+
+
+def _held(there: Index | None, store: Store, table: pa.Table) -> Held | None:
+    """What the index that is there holds of the rows to come, said aloud; None without one."""
+    if there is None:
+        return None
+    with there.reading():
+        held = Held(there.table, there.info["rows"], table)
+    then = there.info["store"]["version"]
+    console.say(
+        f"the store {store.path} has changed since {there.path} was made (version {then} then, {store.version} now): "
+        f"{held.changes.said()}"
+    )
+    return held
 
 
 def _made_from(info: dict[str, Any]) -> dict[str, str]:
@@ -148,28 +170,46 @@ def _made_from(info: dict[str, Any]) -> dict[str, str]:
     return {"checkpoint": checkpoint, "store": store, "split": info["split"], "where": info["where"] or "none"}
 
 
-def _write(path: Path, embedder: Encodes, store: Store, table: pa.Table) -> None:
+def _write(path: Path, embedder: Encodes, store: Store, table: pa.Table, held: Held | None) -> None:
     import pyarrow as pa
 
     metadata, numbers = tidy(table.drop_columns(["row"])), table["row"].to_pylist()
     own = [pa.field("vector", pa.list_(pa.float32(), embedder.dim)), pa.field("thumbnail", pa.binary())]
     schema = pa.schema([*metadata.schema, *own])
     with _written(path):
-        lance = _lancedb().connect(path).create_table(ROWS, schema=schema)
+        lance = lancedb().connect(path).create_table(ROWS, schema=schema)
     with console.progress("index", len(numbers), "images") as advance:
         for start in range(0, len(numbers), AT_ONCE):
-            rows = numbers[start : start + AT_ONCE]
-            vectors = _vectors(embedder, store, rows, advance)
-            thumbnails = pa.array([page.thumbnail(store.image(row)) for row in rows], pa.binary())
+            ids = table["id"].slice(start, AT_ONCE).to_pylist()
+            here = dict(zip(ids, numbers[start : start + AT_ONCE], strict=True))
+            vectors, thumbnails = _shown(embedder, store, here, held, advance)
             columns = [*metadata.slice(start, AT_ONCE).columns, vectors, thumbnails]
             with _written(path):
                 lance.add(pa.Table.from_arrays(columns, schema=schema))
 
 
-def _vectors(embedder: Encodes, store: Store, rows: list[int], advance: Callable[..., None]) -> pa.Array:
-    """Lists of D float32, one for each row."""
+def _shown(
+    embedder: Encodes, store: Store, rows: dict[str, int], held: Held | None, advance: Callable[..., None]
+) -> tuple[pa.Array, pa.Array]:
+    """Vectors and thumbnails of rows {id: number}, each from the index that is there, or made now."""
     import numpy as np
     import pyarrow as pa
+
+    found = held.take([one for one in rows if one in held]) if held else {}
+    advance(len(found))
+    new = {one: row for one, row in rows.items() if one not in found}
+    if new:
+        made = _vectors(embedder, store, list(new.values()), advance)
+        thumbnails = [page.thumbnail(store.image(row)) for row in new.values()]
+        found |= dict(zip(new, zip(made, thumbnails, strict=True), strict=True))
+    vectors = np.stack([found[one][0] for one in rows]).ravel()
+    pictures = pa.array([found[one][1] for one in rows], pa.binary())
+    return pa.FixedSizeListArray.from_arrays(pa.array(vectors), embedder.dim), pictures
+
+
+def _vectors(embedder: Encodes, store: Store, rows: list[int], advance: Callable[..., None]) -> np.ndarray:
+    """[N, D] float32, one for each row."""
+    import numpy as np
 
     found = []
     for start in range(0, len(rows), CHUNK):
@@ -180,8 +220,7 @@ def _vectors(embedder: Encodes, store: Store, rows: list[int], advance: Callable
             raise CannotDo(f"{embedder.path} gives vectors that are not finite: it did not train well")
         found.append(vectors)
         advance(len(some))
-    flat = np.concatenate(found).astype(np.float32).ravel()
-    return pa.FixedSizeListArray.from_arrays(pa.array(flat), embedder.dim)
+    return np.concatenate(found).astype(np.float32)
 
 
 @contextlib.contextmanager
@@ -258,7 +297,7 @@ def open_index(path: Path) -> Index:
         raise CannotDo(f"{path} is no index, or an incomplete one: it has no {INFO}; {again}")
     info = read_format(path / INFO, newest=FORMAT, what="index", again=again)
     try:
-        table = _lancedb().connect(path).open_table(ROWS)
+        table = lancedb().connect(path).open_table(ROWS)
         rows = table.count_rows()
     except (OSError, RuntimeError, ValueError):
         raise CannotDo(f"{path} is an incomplete index: its table cannot be opened; remove it and {again}") from None
@@ -269,10 +308,3 @@ def open_index(path: Path) -> Index:
 
 def _again(path: Path) -> str:
     return f"make it with: mmssl index CHECKPOINT STORE {path}"
-
-
-def _lancedb() -> Any:
-    os.environ.setdefault("LANCEDB_LOG", "error")  # else it warns on the screen that a new table does not exist yet
-    import lancedb
-
-    return lancedb

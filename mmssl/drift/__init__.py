@@ -1,0 +1,1 @@
+"""What has moved between versions of a store: `mmssl drift`."""

@@ -300,6 +300,7 @@ def evaluate(
     split: OneSplit = "test",
     labels: Annotated[Path | None, typer.Option(help="Table with the truth, where the store has none.")] = None,
     where: Where = None,
+    overlap: Overlap = "refuse",
     out: OutFolder = None,
     quiet: Quiet = False,
 ) -> None:
@@ -316,7 +317,13 @@ def evaluate(
             "runs/first/best my.store"
         )
     protocol, *checkpoints, store = words
-    options = {"split": split if split != "test" else None, "labels": labels, "where": where, "out": out}
+    options = {
+        "split": split if split != "test" else None,
+        "labels": labels,
+        "where": where,
+        "overlap": overlap if overlap != "refuse" else None,
+        "out": out,
+    }
     settings += [f"{name}={value}" for name, value in options.items() if value is not None]
     keys = [one.partition("=")[0] for one in settings]
     if twice := sorted({key for key in keys if keys.count(key) > 1}):

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 import mmssl
 from mmssl import console, files, plugins
 from mmssl.errors import CannotDo, WrongUse, many, meant
-from mmssl.prepare import clean, decode, join, names, plan, preview, rows, summary, versions, write
+from mmssl.prepare import clean, decode, join, names, plan, preview, rows, summary, versions, whose, write
 from mmssl.prepare import entries as entries_of
 from mmssl.prepare import settings as prepare_settings
 from mmssl.prepare.entries import Entries
@@ -104,12 +104,12 @@ def _make(job: _Job, folder: Path) -> Summary:
     named = names.names(settings, store, keyed=job.keyed, may_make=there is None)
     studies, joined = _join(entries_of.studies(reader.studies()), job.tables, settings, _origin(reader, settings))
     hidden = plan.Hidden() if job.keyed else None
+    reading = whose.Reading(reader.patients_known, reader.keyed_ids, settings.patients)
     planned = plan.plan(
         studies,
         settings,
         named,
-        patients_known=reader.patients_known,
-        ids_name_realm=reader.keyed_ids,
+        reading=reading,
         complete_splits=reader.complete_splits,
         before=there or plan.NOTHING,
         change=hidden or (lambda study: study),
@@ -140,7 +140,7 @@ def _make(job: _Job, folder: Path) -> Summary:
         written = write.write(new, content, there)
         told = summary.Told(
             patients_known=reader.patients_known,
-            half_known=plan.half_known(studies, ids_name_realm=reader.keyed_ids),
+            half_known=reading.half_known(studies),
             from_train=planned.from_train,
             dropped=sorted(hidden.dropped) if hidden else [],
             table_columns=reader.table_columns,
@@ -202,8 +202,8 @@ def _reader(source: Path, layout: str | None, settings: Prepare) -> tuple[Any, s
             said = f"could be {' or '.join(found)}" if found else "is of no kind that is recognised"
             raise WrongUse(
                 f"{source} {said}; name its kind with --layout, one of {', '.join(known)}. A source is a table "
-                "(.csv, .tsv, .jsonl, .parquet), an image folder with metadata.csv, a folder of DICOM files, a data set "
-                "saved to disk, or a public data set as it is published"
+                "(.csv, .tsv, .jsonl, .parquet), an image folder with metadata.csv, a folder of DICOM files, a data "
+                "set saved to disk, or a public data set as it is published"
             )
         layout = found[0]
     part = plugins.find("sources", layout)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mmssl.data import table_rows, tables
 from mmssl.errors import WrongUse, meant
-from mmssl.prepare import plan
+from mmssl.prepare import whose
 from mmssl.prepare.settings import Join
 from mmssl.types import Study
 
@@ -30,7 +30,7 @@ class Origin(NamedTuple):
     """What is known of the source whose studies are joined."""
 
     ids_name_realm: bool = False
-    """As for `plan.patient_of`."""
+    """As for `whose.patient_of`."""
     columns: Mapping[str, str] = MappingProxyType({})
     """What its columns were said to mean, {meaning: column}; those of study_id and patient_id are keys too."""
 
@@ -127,7 +127,7 @@ def join(
 
 def _person(study: Study, origin: Origin) -> Any:
     """Who a study is of; without a patient it is its own."""
-    patient = plan.patient_of(study, ids_name_realm=origin.ids_name_realm)
+    patient = whose.patient_of(study, ids_name_realm=origin.ids_name_realm)
     return patient or study.keys.get("StudyInstanceUID", study.study_id)
 
 

@@ -14,42 +14,12 @@ from mmssl.data import reports, splits, tables
 from mmssl.data.store import SCHEMA
 from mmssl.errors import WrongUse, many
 from mmssl.prepare import settings as of_settings
+from mmssl.prepare import whose
 from mmssl.prepare.entries import Entries, Entry, as_plain
 from mmssl.prepare.names import Names
 from mmssl.prepare.settings import Prepare
+from mmssl.prepare.whose import Fact
 from mmssl.types import Picture, Study
-
-
-class Patient(NamedTuple):
-    """Who a study is of."""
-
-    realm: str
-    """The issuer of the id, else the site; empty where neither is known."""
-    id: str
-
-
-def patient_of(study: Study, *, ids_name_realm: bool) -> Patient | None:
-    r"""The patient of a study, None where the source does not say.
-
-    Args:
-        study: as the source has it.
-        ids_name_realm: True: `patient_id` is "issuer or site\PatientID"; else a patient is (site, patient_id).
-    """
-    if study.patient_id is None:
-        return None
-    if ids_name_realm:
-        realm, _, patient = study.patient_id.rpartition("\\")
-        return Patient(realm, patient.strip())
-    return Patient(str(study.columns.get("site") or ""), study.patient_id.strip())
-
-
-def half_known(studies: Iterable[Study], *, ids_name_realm: bool) -> int:
-    """How many PatientIDs occur both with and without an issuer or site."""
-    with_realm: dict[str, set[bool]] = {}
-    for study in studies:
-        if patient := patient_of(study, ids_name_realm=ids_name_realm):
-            with_realm.setdefault(patient.id, set()).add(bool(patient.realm))
-    return sum(len(found) == 2 for found in with_realm.values())
 
 
 class Hidden:
@@ -94,6 +64,10 @@ class Before(Protocol):
         """{study id: stamp}."""
         ...
 
+    def studies_of_patients(self, wanted: set[str]) -> Mapping[tuple[str, str], set[str]]:
+        """{(patient, study): sexes} of those patients who are there."""
+        ...
+
     def name(self, named: Names, name: str, stamp: str, study_id: str) -> str:
         """The source id of an input: that which it has there, or a new one."""
         ...
@@ -105,6 +79,9 @@ class Nothing:
     settled: Mapping[str, splits.Split] = MappingProxyType({})
     sites: Mapping[str, str] = MappingProxyType({})
     stamps: Mapping[str, str] = MappingProxyType({})
+
+    def studies_of_patients(self, wanted: set[str]) -> Mapping[tuple[str, str], set[str]]:
+        return {}
 
     def name(self, named: Names, name: str, stamp: str, study_id: str) -> str:
         return named.of("source", name)
@@ -126,28 +103,12 @@ class Plan:
     """Patients that were given to train and drawn for validation."""
 
 
-class Fact(NamedTuple):
-    """The little of a study that planning compares with all others."""
-
-    study_id: str
-    patient_id: str | None
-    realm: str
-    """Before the id of a patient, where ids do not name it themselves."""
-    person: str
-    patient: Patient | None
-    splits: tuple[Any, ...]
-    """Those that the source gives its pictures."""
-    is_pictured: bool
-    """Whether it has a picture that can become a row, as far as is known."""
-
-
 def plan(
     studies: Sequence[Study],
     settings: Prepare,
     named: Names,
     *,
-    patients_known: bool,
-    ids_name_realm: bool,
+    reading: whose.Reading,
     complete_splits: Collection[splits.Split],
     before: Before = NOTHING,
     change: Callable[[Study], Study] = lambda study: study,
@@ -163,8 +124,7 @@ def plan(
         studies: as the source has them; gone through more than once.
         settings: of the whole job.
         named: how ids become those of the store.
-        patients_known: False: a study is its own patient.
-        ids_name_realm: as for `patient_of`.
+        reading: how the source says whose a study is.
         complete_splits: nobody is added to them beyond those who were given to them.
         before: what the store holds already; its patients stay where they are, studies that came to the same are
             left out.
@@ -172,10 +132,11 @@ def plan(
         folder: where the entries are kept.
 
     Raises:
-        WrongUse: for a split that there is not, or a patient who was given to two.
+        WrongUse: for a split that there is not, a patient who was given to two, or an id that is hardly one person's.
     """
-    facts = [_fact(study, patients_known=patients_known, ids_name_realm=ids_name_realm) for study in studies]
+    facts = [reading.fact(study) for study in studies]
     patient_ids, study_ids = _ids(facts, named, before.sites)
+    doubtful = whose.doubtful(facts, patient_ids, study_ids, settings.patients, before)
     given = _given_splits(facts, patient_ids, settings, before.settled)
     given |= _shared_splits(facts, given)
     divided = settings.split is None and "validation" not in complete_splits and _lacks_validation(facts, given)
@@ -188,8 +149,9 @@ def plan(
     found, moved = Plan(Entries(folder=folder), {}), set[str]()
     told = files.hash_json(of_settings.told(settings))
     for study, fact, patient_id, study_id in zip(studies, facts, patient_ids, study_ids, strict=True):
-        missing = patients_known and fact.patient is None
-        stamp, stamps = _stamp(study, told)
+        missing = reading.patients_known and fact.patient is None
+        is_doubtful = fact.patient is not None and patient_id in doubtful
+        stamp, stamps = _stamp(study, [told, "doubtful"] if is_doubtful else told)
         if before.stamps.get(study_id) == stamp:
             found.unchanged += len(study.pictures)
             continue
@@ -212,7 +174,7 @@ def plan(
             text=None,
             columns={},
             keys=dict(study.keys),
-            flags=(),
+            flags=("patient_doubtful",) if is_doubtful else (),
         )
         for entry, stamp in zip(_entries(change(study), who, missing=missing, empties=empties), stamps, strict=True):
             source_id = before.name(named, entry.picture.source_id, stamp, study_id)
@@ -224,7 +186,7 @@ def plan(
     return found
 
 
-def _stamp(study: Study, told: str) -> tuple[str, list[str]]:
+def _stamp(study: Study, told: Any) -> tuple[str, list[str]]:
     """A hash of all that the rows of a study are made of, and of each of its files."""
     stamps = [tables.stamp(picture.path) for picture in study.pictures]
     each = [files.hash_json(stamp)[:16] for stamp in stamps]
@@ -241,29 +203,14 @@ class _Draw(NamedTuple):
 
     def split(self, fact: Fact, given: splits.Split | None, *, missing: bool) -> tuple[splits.Split, bool]:
         """The split of a study, and whether it was given to train and drawn for validation."""
-        drawn_by = f"patient\0\0{fact.patient.id}" if fact.patient else fact.person
         if self.divided and given == "train" and not missing:
-            split = splits.split_of(drawn_by, validation=self.validation, test=0.0)
+            split = splits.split_of(fact.drawn_by, validation=self.validation, test=0.0)
             return split, split == "validation"
         if given is not None:
             return given, False
         if missing:
             return "train", False
-        return splits.split_of(drawn_by, validation=self.validation, test=self.test), False
-
-
-def _fact(study: Study, *, patients_known: bool, ids_name_realm: bool) -> Fact:
-    known = study if patients_known else replace(study, patient_id=None)
-    realm = "" if ids_name_realm else str(study.columns.get("site") or "")
-    return Fact(
-        study_id=study.study_id,
-        patient_id=known.patient_id,
-        realm=realm,
-        person=_person(known, realm),
-        patient=patient_of(known, ids_name_realm=ids_name_realm),
-        splits=tuple(_splits_of(study)),
-        is_pictured=any(picture.reason is None for picture in study.pictures),
-    )
+        return splits.split_of(fact.drawn_by, validation=self.validation, test=self.test), False
 
 
 def _entries(study: Study, who: Entry, *, missing: bool, empties: bool) -> Iterator[Entry]:
@@ -274,7 +221,7 @@ def _entries(study: Study, who: Entry, *, missing: bool, empties: bool) -> Itera
         report, text = _texts(study, columns)
         if empties and report != text and report and text and reports.is_placeholder(text):
             columns.setdefault("source_text", text)
-        flags = [*study.columns.get("flags", ()), *picture.columns.get("flags", ())]
+        flags = [*who.flags, *study.columns.get("flags", ()), *picture.columns.get("flags", ())]
         if missing and picture.reason is None:
             flags.append("patient_missing")
         yield who._replace(
@@ -295,11 +242,6 @@ def _check_names(entries: Entries) -> None:
 def _texts(study: Study, columns: Mapping[str, Any]) -> tuple[str | None, str | None]:
     """The report, and the text that the source names outright: those of the study before those of the image."""
     return study.report or columns.get("report"), study.text or (None if study.report else columns.get("text"))
-
-
-def _person(study: Study, realm: str) -> str:
-    """A patient is (issuer or site, PatientID); without one, a study is its own patient."""
-    return f"study\0{study.study_id}" if study.patient_id is None else f"patient\0{realm}\0{study.patient_id}"
 
 
 def _ids(facts: Sequence[Fact], named: Names, sites: Mapping[str, str]) -> tuple[list[str], list[str]]:
@@ -398,9 +340,3 @@ def _shared_splits(facts: Sequence[Fact], given: Mapping[str, splits.Split]) -> 
         for fact in facts
         if fact.patient and fact.person not in given and len(of_id.get(fact.patient.id, ())) == 1
     }
-
-
-def _splits_of(study: Study) -> Iterator[Any]:
-    for columns in (study.columns, *(picture.columns for picture in study.pictures)):
-        if columns.get("split") is not None:
-            yield columns["split"]

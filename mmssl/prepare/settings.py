@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le
 
 from mmssl import config
+from mmssl.data.patients import Patients
 
 Share = Annotated[float, Ge(0), Le(1)]
 Key = Literal["AccessionNumber", "StudyInstanceUID", "PatientID"]
@@ -99,6 +100,7 @@ class Prepare:
     split: Literal["train", "validation", "test"] | None = None
     """Put the whole source into one split."""
     splits: Splits = field(default_factory=Splits)
+    patients: Patients = field(default_factory=Patients)
     text: Text = field(default_factory=Text)
     join: Join = field(default_factory=Join)
     clean: Cleaning = field(default_factory=Cleaning)

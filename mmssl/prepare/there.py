@@ -113,6 +113,17 @@ class There:
             found.setdefault(study, []).append(row)
         return found
 
+    def studies_of_patients(self, wanted: set[str]) -> dict[tuple[str, str], set[str]]:
+        """{(patient, study): sexes} of those patients who are there."""
+        table = self.store.select(columns=["patient_id", "study_id", "sex", "flags"])
+        here = table.filter(pc.is_in(table["patient_id"], pa.array(sorted(wanted), pa.string())))
+        found: dict[tuple[str, str], set[str]] = {}
+        for line in here.to_pylist():
+            if "patient_missing" not in (line["flags"] or ()):
+                sexes = found.setdefault((line["patient_id"], line["study_id"]), set())
+                sexes |= {line["sex"]} - {None}
+        return found
+
     def row(self, number: int) -> dict[str, Any]:
         """A row with all its columns and the bytes of its image."""
         found = self.store.row(number)

@@ -22,7 +22,8 @@ class Patients:
     contradictions: Literal["stop", "flag"] = "stop"
     """What happens where one id has two sexes or two birth dates; `flag`: its rows are flagged `patient_doubtful`."""
     placeholders: tuple[str, ...] = ()
-    """PatientIDs that are nobody's: such a study is its own patient, and in train only."""
+    """PatientIDs that are nobody's: such a study is its own patient, in train unless its date or site
+    is kept for evaluation."""
 
 
 def is_nobody(patient_id: str, settings: Patients) -> bool:

@@ -146,6 +146,7 @@ def _make(job: _Job, folder: Path) -> Summary:
             table_columns=reader.table_columns,
             is_dicom=reader.keyed_ids,
             unchanged=planned.unchanged,
+            of_splits=planned.remarks,
         )
         manifest = versions.manifest(
             written, job.origin, there, ids="keyed" if job.keyed else "given", key_id=named.key_id,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from mmssl import files
-from mmssl.data import reports, splits, tables
+from mmssl.data import reports, split_rules, splits, tables
 from mmssl.data.store import SCHEMA
 from mmssl.errors import WrongUse, many
 from mmssl.prepare import settings as of_settings
@@ -101,6 +101,8 @@ class Plan:
     """Inputs of studies that the store holds just so."""
     from_train: int = 0
     """Patients that were given to train and drawn for validation."""
+    remarks: tuple[str, ...] = ()
+    """What is to be said of the splits."""
 
 
 def plan(
@@ -116,9 +118,10 @@ def plan(
 ) -> Plan:
     """Every input with its ids and its split, in the order of the source.
 
-    A split is drawn by the PatientID alone, whoever gave it out: a patient whose site is missing on some rows is in
-    one split, although these rows count as those of another patient. A split that is given for some rows of an id is
-    that of the others too. Where all have a split and none is validation, those given to train are divided.
+    A share of patients is drawn by the PatientID alone, whoever gave it out: a patient whose site is missing on some
+    rows is in one split, although these rows count as those of another patient. A split that is given for some rows of
+    an id is that of the others too, and goes before the rule that is asked for. Where all have a split and none is
+    validation, those given to train are divided.
 
     Args:
         studies: as the source has them; gone through more than once.
@@ -140,11 +143,12 @@ def plan(
     given = _given_splits(facts, patient_ids, settings, before.settled)
     given |= _shared_splits(facts, given)
     divided = settings.split is None and "validation" not in complete_splits and _lacks_validation(facts, given)
-    draw = _Draw(
-        validation=0.0 if "validation" in complete_splits else settings.splits.validation,
-        test=0.0 if "test" in complete_splits else settings.splits.test,
-        divided=divided,
+    rule = _rule(settings.splits, complete_splits)
+    open_facts = _open(facts, patient_ids, given, before.settled, rule, patients_known=reading.patients_known)
+    assigned = split_rules.assign(
+        (fact.for_splits(rule) for fact in open_facts), rule, grows=bool(given) or before is not NOTHING
     )
+    draw = _Draw(assigned, divided)
     empties = settings.clean.enabled and settings.clean.text
     found, moved = Plan(Entries(folder=folder), {}), set[str]()
     told = files.hash_json(of_settings.told(settings))
@@ -156,9 +160,10 @@ def plan(
             found.unchanged += len(study.pictures)
             continue
         found.stamps[study_id] = stamp
-        split, from_train = draw.split(fact, given.get(fact.person), missing=missing)
         if patient_id in before.settled:
             split, from_train = before.settled[patient_id], False
+        else:
+            split, from_train = draw.split(fact, given.get(fact.person), missing=missing)
         if from_train:
             moved.add(patient_id)
         who = Entry(
@@ -183,6 +188,7 @@ def plan(
             found.entries.append(entry._replace(source_id=source_id, stamp=stamp, columns=columns))
     _check_names(found.entries)
     found.from_train = len(moved)
+    found.remarks = (*_ruled(rule, facts, given), *assigned.remarks)
     return found
 
 
@@ -193,24 +199,47 @@ def _stamp(study: Study, told: Any) -> tuple[str, list[str]]:
     return files.hash_json([as_plain(study), each, told])[:32], each
 
 
+def _rule(rule: split_rules.Splits, complete_splits: Collection[splits.Split]) -> split_rules.Splits:
+    """The rule of the settings, by which nobody is drawn for a split that is complete."""
+    if "validation" in complete_splits:
+        rule = replace(rule, validation=0.0)
+    return replace(rule, test=0.0) if "test" in complete_splits and rule.by == "patient" else rule
+
+
+def _open(
+    facts: Sequence[Fact],
+    patient_ids: Sequence[str],
+    given: Mapping[str, splits.Split],
+    settled: Mapping[str, splits.Split],
+    rule: split_rules.Splits,
+    *,
+    patients_known: bool,
+) -> Iterator[Fact]:
+    """The studies whose split the rule decides; those of nobody only where they say what it goes by."""
+    for fact, patient_id in zip(facts, patient_ids, strict=True):
+        missing = patients_known and fact.patient is None
+        if fact.person not in given and patient_id not in settled and (not missing or fact.says(rule)):
+            yield fact
+
+
 class _Draw(NamedTuple):
     """How those get a split who were given none."""
 
-    validation: float
-    test: float
+    assigned: split_rules.Assigned
     divided: bool
     """Whether those given to train are divided into train and validation."""
 
     def split(self, fact: Fact, given: splits.Split | None, *, missing: bool) -> tuple[splits.Split, bool]:
         """The split of a study, and whether it was given to train and drawn for validation."""
+        rule = self.assigned.rule
         if self.divided and given == "train" and not missing:
-            split = splits.split_of(fact.drawn_by, validation=self.validation, test=0.0)
+            split = splits.split_of(fact.drawn_by, validation=rule.validation, test=0.0)
             return split, split == "validation"
         if given is not None:
             return given, False
-        if missing:
+        if missing and not fact.says(rule):
             return "train", False
-        return splits.split_of(fact.drawn_by, validation=self.validation, test=self.test), False
+        return self.assigned.of(fact.for_splits(rule)), False
 
 
 def _entries(study: Study, who: Entry, *, missing: bool, empties: bool) -> Iterator[Entry]:
@@ -321,6 +350,14 @@ def _first(lines: Sequence[str], most: int = 20) -> list[str]:
     """The first lines of many, and how many there are beyond them."""
     more = [f"and {len(lines) - most} more"] if len(lines) > most else []
     return [*lines[:most], *more]
+
+
+def _ruled(rule: split_rules.Splits, facts: Sequence[Fact], given: Mapping[str, splits.Split]) -> list[str]:
+    """What is said where a rule was asked for and a split was given."""
+    people = {fact.person for fact in facts if fact.person in given}
+    if rule.by == "patient" or not people:
+        return []
+    return [f"splits.by={rule.by} decided nothing for {len(people)} patients or studies whose split was given"]
 
 
 def _lacks_validation(facts: Sequence[Fact], given: Mapping[str, splits.Split]) -> bool:

@@ -57,6 +57,10 @@ class Fact(NamedTuple):
         """What a share is drawn by: the PatientID alone, whoever gave it out."""
         return f"patient\0\0{self.patient.id}" if self.patient else self.person
 
+    def says(self, rule: split_rules.Splits) -> bool:
+        """Whether the study itself says what a rule goes by, whoever it is of."""
+        return bool(self.dates) if rule.by == "time" else rule.by == "site" and bool((self.site or "").strip())
+
     def for_splits(self, rule: split_rules.Splits) -> split_rules.Fact:
         """What its split may depend on."""
         decides = max if rule.decided_by == "last" else min

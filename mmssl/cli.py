@@ -209,12 +209,15 @@ def prepare(
     ] = None,
     reports: Annotated[Path | None, typer.Option(help="Table of reports, for DICOM files.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Table of labels, for evaluation only.")] = None,
+    merges: Annotated[
+        Path | None, typer.Option(help="Table of patient ids, old and new, that turned out to be one patient's.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Make a store, ready for training, of images and their texts. `mmssl config prepare` shows every setting."""
     from mmssl.prepare.job import prepare as run
 
-    run(source, store, layout=layout, reports=reports, labels=labels, overrides=settings or [])
+    run(source, store, layout=layout, reports=reports, labels=labels, merges=merges, overrides=settings or [])
 
 
 @app.command(

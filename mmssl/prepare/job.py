@@ -16,8 +16,9 @@ from pydantic import TypeAdapter, ValidationError
 
 import mmssl
 from mmssl import console, files, plugins
+from mmssl.data import merges
 from mmssl.errors import CannotDo, WrongUse, many, meant
-from mmssl.prepare import clean, decode, join, names, plan, preview, rows, summary, versions, whose, write
+from mmssl.prepare import clean, decode, join, merging, names, plan, preview, rows, summary, versions, whose, write
 from mmssl.prepare import entries as entries_of
 from mmssl.prepare import settings as prepare_settings
 from mmssl.prepare.entries import Entries
@@ -34,6 +35,7 @@ def prepare(
     layout: str | None = None,
     reports: Path | str | None = None,
     labels: Path | str | None = None,
+    merges: Path | str | None = None,
     overrides: Sequence[str] = (),
     **options: Any,
 ) -> Summary:
@@ -50,6 +52,8 @@ def prepare(
             were said to be study_id and patient_id.
         labels: table of labels, keyed likewise; its columns enter as label_NAME. An empty cell says "none of the
             names"; among numbers it is not known, as are null and studies that the table lacks.
+        merges: table with the columns old and new: ids of patients who turned out to be one. Rows that the store has
+            already change too, and a patient of several splits comes to the most protected one.
         overrides: settings as "key=value".
         options: settings by name, as in `mmssl.prepare.settings.Prepare`; groups as mappings.
 
@@ -59,9 +63,8 @@ def prepare(
     """
     settings = prepare_settings.read(options, list(overrides))
     source, store = _named(source), _named(store)
-    tables = {
-        name: Path(file).expanduser() for name, file in (("reports", reports), ("labels", labels)) if file is not None
-    }
+    given = (("reports", reports), ("labels", labels), ("merges", merges))
+    tables = {name: Path(file).expanduser() for name, file in given if file is not None}
     with _explained(store):
         reader, name = _reader(source, layout, settings)
         _check_places(source, store, tables)
@@ -86,7 +89,7 @@ class _Job:
     store: Path
     settings: Prepare
     tables: Mapping[str, Path]
-    """Reports and labels."""
+    """Reports, labels and merges."""
     origin: dict[str, Any]
     """What the manifest says of the source."""
     keyed: bool
@@ -111,6 +114,7 @@ def _make(job: _Job, folder: Path) -> Summary:
         named,
         reading=reading,
         complete_splits=reader.complete_splits,
+        merges=_merges(job.tables, settings),
         before=there or plan.NOTHING,
         change=hidden or (lambda study: study),
     )
@@ -124,7 +128,7 @@ def _make(job: _Job, folder: Path) -> Summary:
         seconds=settings.limits.seconds,
         memory_gib=settings.limits.memory_gib,
     )
-    known = there.known(entries.name) if there else clean.NOTHING
+    known = there.known(entries.name, planned.merged.whose) if there else clean.NOTHING
     verdicts = clean.clean(entries, spool, settings.clean, patients_known=reader.patients_known, known=known)
     content = rows.Content(
         entries,
@@ -137,7 +141,9 @@ def _make(job: _Job, folder: Path) -> Summary:
         stamps=planned.stamps,
     )
     with _beside(store), files.whole_folder(store) as new:
-        written = write.write(new, content, there)
+        written = write.write(new, content, there, planned.merged)
+        if planned.merged.whose.of:
+            merges.write(new, planned.merged.whose)
         told = summary.Told(
             patients_known=reader.patients_known,
             half_known=reading.half_known(studies),
@@ -159,6 +165,8 @@ def _make(job: _Job, folder: Path) -> Summary:
             named.keep()
             _keep_paths(store, entries)
     summary.show(store, manifest, write.examples(content))
+    for line in merging.checkpoints(planned.merged, there.store) if there else ():
+        console.warn(line)
     return Summary(store, manifest["counts"]["rows"], manifest["counts"])
 
 
@@ -335,6 +343,13 @@ def _join(
             studies = entries_of.studies(found)
             told[what] = joined.counts(tables[what])
     return studies, told
+
+
+def _merges(tables: Mapping[str, Path], settings: Prepare) -> list[tuple[str, str]]:
+    """(old id, new id) of patients who turned out to be one, as the user's table has them."""
+    if "merges" not in tables:
+        return []
+    return merges.read(tables["merges"], encoding=settings.encoding or "utf-8", separator=settings.separator)
 
 
 def _keep_paths(store: Path, entries: Entries) -> None:

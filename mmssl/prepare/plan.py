@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -13,9 +13,10 @@ from mmssl import files
 from mmssl.data import reports, split_rules, splits, tables
 from mmssl.data.store import SCHEMA
 from mmssl.errors import WrongUse, many
+from mmssl.prepare import merging, whose
 from mmssl.prepare import settings as of_settings
-from mmssl.prepare import whose
 from mmssl.prepare.entries import Entries, Entry, as_plain
+from mmssl.prepare.merging import Merged
 from mmssl.prepare.names import Names
 from mmssl.prepare.settings import Prepare
 from mmssl.prepare.whose import Fact
@@ -55,8 +56,13 @@ class Before(Protocol):
         ...
 
     @property
-    def sites(self) -> Mapping[str, str]:
-        """{patient id: site} of those whose site is known."""
+    def sites(self) -> Mapping[str, set[str]]:
+        """{patient id: sites} of those whose site is known."""
+        ...
+
+    @property
+    def merges(self) -> Sequence[tuple[str, str]]:
+        """(old id, new id) of patients who turned out to be one."""
         ...
 
     @property
@@ -77,7 +83,8 @@ class Nothing:
     """No store."""
 
     settled: Mapping[str, splits.Split] = MappingProxyType({})
-    sites: Mapping[str, str] = MappingProxyType({})
+    sites: Mapping[str, set[str]] = MappingProxyType({})
+    merges: Sequence[tuple[str, str]] = ()
     stamps: Mapping[str, str] = MappingProxyType({})
 
     def studies_of_patients(self, wanted: set[str]) -> Mapping[tuple[str, str], set[str]]:
@@ -102,7 +109,9 @@ class Plan:
     from_train: int = 0
     """Patients that were given to train and drawn for validation."""
     remarks: tuple[str, ...] = ()
-    """What is to be said of the splits."""
+    """What is to be said of splits and merges."""
+    merged: Merged = field(default_factory=Merged)
+    """Whose ids are one patient's."""
 
 
 def plan(
@@ -112,6 +121,7 @@ def plan(
     *,
     reading: whose.Reading,
     complete_splits: Collection[splits.Split],
+    merges: Sequence[tuple[str, str]] = (),
     before: Before = NOTHING,
     change: Callable[[Study], Study] = lambda study: study,
     folder: Path | None = None,
@@ -129,6 +139,7 @@ def plan(
         named: how ids become those of the store.
         reading: how the source says whose a study is.
         complete_splits: nobody is added to them beyond those who were given to them.
+        merges: (old id, new id) of patients who turned out to be one, as the source has them.
         before: what the store holds already; its patients stay where they are, studies that came to the same are
             left out.
         change: what is done with a study before it becomes entries.
@@ -140,28 +151,32 @@ def plan(
     facts = [reading.fact(study) for study in studies]
     patient_ids, study_ids = _ids(facts, named, before.sites)
     doubtful = whose.doubtful(facts, patient_ids, study_ids, settings.patients, before)
-    given = _given_splits(facts, patient_ids, settings, before.settled)
+    own_ids = patient_ids
+    pairs = merging.in_store_ids(merges, facts, patient_ids, named, reading, before)
+    given = _given_splits(facts, patient_ids, settings, _not_merged(before, pairs))
     given |= _shared_splits(facts, given)
+    merged = merging.merged(pairs, facts, patient_ids, given, before)
+    facts, patient_ids, given, settled = merging.applied(merged, facts, patient_ids, given, before.settled)
     divided = settings.split is None and "validation" not in complete_splits and _lacks_validation(facts, given)
     rule = _rule(settings.splits, complete_splits)
-    open_facts = _open(facts, patient_ids, given, before.settled, rule, patients_known=reading.patients_known)
+    open_facts = _open(facts, patient_ids, given, settled, rule, patients_known=reading.patients_known)
     assigned = split_rules.assign(
         (fact.for_splits(rule) for fact in open_facts), rule, grows=bool(given) or before is not NOTHING
     )
     draw = _Draw(assigned, divided)
     empties = settings.clean.enabled and settings.clean.text
-    found, moved = Plan(Entries(folder=folder), {}), set[str]()
+    found, moved = Plan(Entries(folder=folder), {}, merged=merged), set[str]()
     told = files.hash_json(of_settings.told(settings))
-    for study, fact, patient_id, study_id in zip(studies, facts, patient_ids, study_ids, strict=True):
+    for study, fact, own_id, patient_id, study_id in zip(studies, facts, own_ids, patient_ids, study_ids, strict=True):
         missing = reading.patients_known and fact.patient is None
-        is_doubtful = fact.patient is not None and patient_id in doubtful
+        is_doubtful = fact.patient is not None and own_id in doubtful
         stamp, stamps = _stamp(study, [told, "doubtful"] if is_doubtful else told)
         if before.stamps.get(study_id) == stamp:
             found.unchanged += len(study.pictures)
             continue
         found.stamps[study_id] = stamp
-        if patient_id in before.settled:
-            split, from_train = before.settled[patient_id], False
+        if patient_id in settled:
+            split, from_train = settled[patient_id], False
         else:
             split, from_train = draw.split(fact, given.get(fact.person), missing=missing)
         if from_train:
@@ -188,7 +203,7 @@ def plan(
             found.entries.append(entry._replace(source_id=source_id, stamp=stamp, columns=columns))
     _check_names(found.entries)
     found.from_train = len(moved)
-    found.remarks = (*_ruled(rule, facts, given), *assigned.remarks)
+    found.remarks = (*_ruled(rule, facts, given), *assigned.remarks, *merged.remarks)
     return found
 
 
@@ -273,7 +288,7 @@ def _texts(study: Study, columns: Mapping[str, Any]) -> tuple[str | None, str | 
     return study.report or columns.get("report"), study.text or (None if study.report else columns.get("text"))
 
 
-def _ids(facts: Sequence[Fact], named: Names, sites: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def _ids(facts: Sequence[Fact], named: Names, sites: Mapping[str, set[str]]) -> tuple[list[str], list[str]]:
     """Patient and study ids as stored. Where ids stay as given and one stands for several, its realm goes before it.
 
     It stands for several also where the store has it from another site.
@@ -286,7 +301,7 @@ def _ids(facts: Sequence[Fact], named: Names, sites: Mapping[str, str]) -> tuple
         elif named.key is not None:
             patients.append(named.of("patient", f"{fact.realm}\0{fact.patient_id}"))
         else:
-            other = fact.realm and sites.get(fact.patient_id, fact.realm) != fact.realm
+            other = fact.realm and fact.realm not in sites.get(fact.patient_id, {fact.realm})
             is_bare = fact.patient_id not in shared and not other
             patients.append(fact.patient_id if is_bare else f"{fact.realm}:{fact.patient_id}")
     torn = _shared((fact.study_id, patient) for fact, patient in zip(facts, patients, strict=True))
@@ -332,6 +347,12 @@ def _given_splits(
         said = many("the splits that were given; a patient may be in one only", _first(lines))
         raise WrongUse(f"{said}\n{remedy}")
     return dict(found)
+
+
+def _not_merged(before: Before, pairs: Sequence[tuple[str, str]]) -> dict[str, splits.Split]:
+    """The splits of those who may not be given another: of merged ids the most protected one holds."""
+    merged = {one for pair in (*before.merges, *pairs) for one in pair}
+    return {one: split for one, split in before.settled.items() if one not in merged}
 
 
 def _check_settled(given: Mapping[str, splits.Split], settled: Mapping[str, splits.Split]) -> None:

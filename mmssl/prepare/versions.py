@@ -8,7 +8,7 @@ from typing import Any
 
 import mmssl
 from mmssl import console
-from mmssl.data import intensity
+from mmssl.data import intensity, merges
 from mmssl.data import store as stores
 from mmssl.errors import WrongUse, many
 from mmssl.prepare import names, shards
@@ -17,7 +17,7 @@ from mmssl.prepare.settings import Prepare
 from mmssl.prepare.summary import Summary
 from mmssl.prepare.there import There
 
-OURS = ("manifest.json", "sources.parquet", "rejected.parquet", "studies.parquet", "preview.html")
+OURS = ("manifest.json", "sources.parquet", "rejected.parquet", "studies.parquet", "preview.html", merges.FILE)
 """Files of a store that every version writes anew, beside its shards."""
 
 FIXED = ("short_side", "splits", "text")

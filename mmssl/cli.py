@@ -211,12 +211,15 @@ def prepare(
         Path | None, typer.Option(help="Reports, for DICOM files: a table, HL7, FHIR, or what `mmssl reports` takes.")
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Table of labels, for evaluation only.")] = None,
+    merges: Annotated[
+        Path | None, typer.Option(help="Table of patient ids, old and new, that turned out to be one patient's.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Make a store, ready for training, of images and their texts. `mmssl config prepare` shows every setting."""
     from mmssl.prepare.job import prepare as run
 
-    run(source, store, layout=layout, reports=reports, labels=labels, overrides=settings or [])
+    run(source, store, layout=layout, reports=reports, labels=labels, merges=merges, overrides=settings or [])
 
 
 @app.command(
@@ -331,6 +334,7 @@ def evaluate(
     split: OneSplit = "test",
     labels: Annotated[Path | None, typer.Option(help="Table with the truth, where the store has none.")] = None,
     where: Where = None,
+    overlap: Overlap = "refuse",
     out: OutFolder = None,
     quiet: Quiet = False,
 ) -> None:
@@ -347,7 +351,13 @@ def evaluate(
             "runs/first/best my.store"
         )
     protocol, *checkpoints, store = words
-    options = {"split": split if split != "test" else None, "labels": labels, "where": where, "out": out}
+    options = {
+        "split": split if split != "test" else None,
+        "labels": labels,
+        "where": where,
+        "overlap": overlap if overlap != "refuse" else None,
+        "out": out,
+    }
     settings += [f"{name}={value}" for name, value in options.items() if value is not None]
     keys = [one.partition("=")[0] for one in settings]
     if twice := sorted({key for key in keys if keys.count(key) > 1}):

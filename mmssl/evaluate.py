@@ -13,6 +13,7 @@ from mmssl import config, console, figures, files, plugins
 from mmssl.errors import WrongUse
 from mmssl.evaluation import report
 from mmssl.evaluation.protocol import EvaluationProtocol, Judged, Subset
+from mmssl.overlap import guard
 
 FILES = ("results.json", "predictions.parquet", "report.html", "roc.svg")
 
@@ -31,6 +32,8 @@ class Settings:
     """A table with the truth, where the store has none."""
     column: str | None = None
     """A column with lists of findings, where there is none for each label."""
+    overlap: Literal["refuse", "allow"] = "refuse"
+    """What to do where checkpoints were trained on these rows; `allow`: count them in, and say so."""
     out: Path | None = None
     """Folder for the results as files."""
     device: str | None = None
@@ -51,15 +54,17 @@ def evaluate(
         protocol: a file of mmssl/protocols by name.
         checkpoints: one or more, whose probabilities are averaged.
         store: as `mmssl prepare` makes it.
-        overrides: `split=`, `where=`, `labels=`, `column=`, `out=`, `device=`, `batch=`. Any other is an option of the
-            protocol: what is measured then is not what was published, and the result names it under `modified`.
+        overrides: `split=`, `where=`, `labels=`, `column=`, `overlap=`, `out=`, `device=`, `batch=`. Any other is an
+            option of the protocol: what is measured then is not what was published, and the result names it under
+            `modified`.
 
     Returns:
-        What results.json holds: `headline`, `means`, `labels`, `counts`, `protocol` with its definition, `hashes` ...
+        What results.json holds: `headline`, `means`, `labels`, `counts`, `overlap`, `protocol` with its definition,
+        `hashes` ...
 
     Raises:
         WrongUse: for an unknown protocol or setting, a store that lacks what the protocol needs, a checkpoint without
-            a text tower, an `out` that is a file.
+            a text tower or trained on these rows, an `out` that is a file.
         CannotDo: for a checkpoint or store that cannot be read.
     """
     from mmssl import embed
@@ -76,9 +81,13 @@ def evaluate(
     opened = Store(Path(store))
     subset = Subset(settings.split, settings.where, settings.labels, settings.column)
     case = chosen.choose(opened, subset)  # before the models, so that mistakes show at once
+    seen = guard.look(
+        [Path(path) for path in paths], opened, split=settings.split, where=settings.where, overlap=settings.overlap
+    )
     embedders = [embed.load(Path(path), device=settings.device, batch=settings.batch) for path in paths]
     judged = chosen.judge(embedders, opened, case)
     result = _told(settings, chosen, opened, embedders, judged)
+    guard.add(result, seen)
     for warning in result["warnings"]:
         console.warn(warning)
     report.show(result)

@@ -16,10 +16,10 @@ def hidden(person):
 
 
 def test_an_id_with_too_many_studies_two_sexes_or_two_birth_dates_stops_the_job_with_the_list():
-    facts = [Person("0", "M", ["19500101"])] * 6
-    facts += [Person("two sexes", "F"), Person("two sexes", "M"), Person("two sexes", "O")]
-    facts += [Person("two births", "F", ["19500101"]), Person("two births", "female", ["19500102"])]
-    facts += [Person("one", "M", ["19500101"]), Person("one", "o"), Person("one", None), Person("one", "Male")]
+    facts = [Person("0", ["M"], ["19500101"])] * 6
+    facts += [Person("two sexes", ["F"]), Person("two sexes", ["M"]), Person("two sexes", ["O"])]
+    facts += [Person("two births", ["F"], ["19500101"]), Person("two births", ["female"], ["19500102"])]
+    facts += [Person("one", ["M"], ["19500101"]), Person("one", ["o"]), Person("one"), Person("one", ["Male"])]
     random.Random(0).shuffle(facts)
     settings = Patients(max_studies=5)
     found = doubts(facts, settings)
@@ -42,16 +42,16 @@ def test_an_id_with_too_many_studies_two_sexes_or_two_birth_dates_stops_the_job_
 
 def test_contradictions_may_be_flagged_but_too_many_studies_still_stop():
     settings = Patients(max_studies=1, contradictions="flag")
-    found = doubts([Person("a", "M"), Person("a", "F"), Person("b", "M")], settings)
+    found = doubts([Person("a", ["M"]), Person("a", ["F"]), Person("b", ["M"])], settings)
     assert [one.person for one in patients.stopping(found, settings)] == ["a"]
     settings = Patients(contradictions="flag")
-    found = doubts([Person("a", "M"), Person("a", "F")], settings)
+    found = doubts([Person("a", ["M"]), Person("a", ["F"])], settings)
     assert [one.person for one in found if one.is_contradicted] == ["a"]
     assert patients.stopping(found, settings) == []
 
 
 def test_a_long_list_says_how_long_it_is():
-    found = doubts([Person(f"{n:02d}", sex) for n in range(25) for sex in "MF"], Patients())
+    found = doubts([Person(f"{n:02d}", [sex]) for n in range(25) for sex in "MF"], Patients())
     with pytest.raises(WrongUse, match="and 5 more") as error:
         check(found, Patients(), shown=str)
     assert str(error.value).count("two sexes") == 20

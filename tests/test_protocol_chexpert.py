@@ -559,6 +559,23 @@ def test_a_subset_is_said_and_hashed(made):
     assert some["counts"]["views"] == {"AP": some["counts"]["judged"]}
 
 
+def test_rows_that_were_trained_on_are_refused_unless_allowed(made, tmp_path, capsys):
+    words = ["evaluate", "chexpert", str(made / "0"), str(made / "store"), "--split", "train", "draws=20"]
+    assert cli.run([*words, "--out", str(tmp_path / "refused")]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "30 of 30 images were trained on: 30 by 15 patients" in said
+    assert "--overlap allow" in said
+    assert not (tmp_path / "refused").exists()
+    assert cli.run([*words, "--overlap", "allow", "--out", str(tmp_path / "out")]) == 0
+    assert "this was allowed, and the measures count them in" in " ".join(capsys.readouterr().err.split())
+    result = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert {name: result["overlap"][name] for name in ("images", "of", "patients", "allowed")} == {
+        "images": 30, "of": 30, "patients": 15, "allowed": True,
+    }  # fmt: skip
+    assert any("30 of 30 images were trained on" in one for one in result["warnings"])
+    assert mmssl.evaluate("chexpert", made / "0", made / "store", "draws=20")["overlap"]["images"] == 0
+
+
 def test_protocols_are_listed(capsys):
     assert cli.run(["evaluate", "list"]) == 0
     shown = capsys.readouterr().out

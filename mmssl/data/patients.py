@@ -22,7 +22,8 @@ class Patients:
     contradictions: Literal["stop", "flag"] = "stop"
     """What happens where one id has two sexes or two birth dates; `flag`: its rows are flagged `patient_doubtful`."""
     placeholders: tuple[str, ...] = ()
-    """PatientIDs that are nobody's: such a study is its own patient, and in train only."""
+    """PatientIDs that are nobody's: such a study is its own patient, in train unless its date or site
+    is kept for evaluation."""
 
 
 def is_nobody(patient_id: str, settings: Patients) -> bool:
@@ -39,7 +40,8 @@ class Person(NamedTuple):
     """What a study says of its patient."""
 
     person: str
-    sex: str | None = None
+    sexes: Sequence[str] = ()
+    """As its header or its rows have them, usually one."""
     births: Sequence[str] = ()
     """Birth dates in its headers, usually one, or marks that are equal where these are; never stored, never shown."""
 
@@ -76,8 +78,7 @@ def doubts(facts: Iterable[Person], settings: Patients) -> list[Doubt]:
     for fact in facts:
         one = people.setdefault(fact.person, _Known())
         one.studies += 1
-        if sex := SEXES.get((fact.sex or "").strip().upper()):
-            one.sexes.add(sex)
+        one.sexes.update(SEXES[said] for sex in fact.sexes if (said := sex.strip().upper()) in SEXES)
         one.births.update(fact.births)
     found = [Doubt(name, one.studies, len(one.sexes), len(one.births)) for name, one in people.items()]
     kept = [one for one in found if one.is_many(settings) or one.is_contradicted]

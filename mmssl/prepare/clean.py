@@ -38,7 +38,9 @@ FLAGS: dict[str, str] = {
     **quality.FLAGS,
     **{name: f"{meaning}, in a row that was given to evaluation" for name, meaning in quality.REASONS.items()},
     "report_ambiguous": "several different reports have this study's key, or several patients; none was taken",
-    "patient_missing": "the source names no patient; the study is its own patient, in train only",
+    "patient_missing": "the source names no patient; the study is its own patient, in train unless its date or "
+    "site is kept for evaluation",
+    "patient_doubtful": "the patient's id has two sexes or two birth dates",
     "patient_from_study": "the source names no patient here; it is the one patient who has the same study",
     "value_unreadable": "an age or a date that is not understood; it is in `source_age` or `source_study_datetime`",
     "duplicate_id": "the row's id was there before; it was given to evaluation, or nothing is cleaned",

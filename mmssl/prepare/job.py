@@ -16,8 +16,24 @@ from pydantic import TypeAdapter, ValidationError
 
 import mmssl
 from mmssl import config, console, files, plugins
+from mmssl.data import merges
 from mmssl.errors import CannotDo, WrongUse, many, meant
-from mmssl.prepare import audit_page, clean, decode, join, names, plan, preview, rows, summary, texts, versions, write
+from mmssl.prepare import (
+    audit_page,
+    clean,
+    decode,
+    join,
+    merging,
+    names,
+    plan,
+    preview,
+    rows,
+    summary,
+    texts,
+    versions,
+    whose,
+    write,
+)  # fmt: skip
 from mmssl.prepare import entries as entries_of
 from mmssl.prepare import settings as prepare_settings
 from mmssl.prepare.entries import Entries
@@ -34,6 +50,7 @@ def prepare(
     layout: str | None = None,
     reports: Path | str | None = None,
     labels: Path | str | None = None,
+    merges: Path | str | None = None,
     overrides: Sequence[str] = (),
     **options: Any,
 ) -> Summary:
@@ -50,6 +67,8 @@ def prepare(
             were said to be study_id and patient_id.
         labels: table of labels, keyed likewise; its columns enter as label_NAME. An empty cell says "none of the
             names"; among numbers it is not known, as are null and studies that the table lacks.
+        merges: table with the columns old and new: ids of patients who turned out to be one. Rows that the store has
+            already change too, and a patient of several splits comes to the most protected one.
         overrides: settings as "key=value".
         options: settings by name, as in `mmssl.prepare.settings.Prepare`; groups as mappings.
 
@@ -59,9 +78,8 @@ def prepare(
     """
     settings = prepare_settings.read(options, list(overrides))
     source, store = _named(source), _named(store)
-    tables = {
-        name: Path(file).expanduser() for name, file in (("reports", reports), ("labels", labels)) if file is not None
-    }
+    given = (("reports", reports), ("labels", labels), ("merges", merges))
+    tables = {name: Path(file).expanduser() for name, file in given if file is not None}
     with _explained(store):
         reader, name = _reader(source, layout, settings)
         _check_places(source, store, tables)
@@ -87,7 +105,7 @@ class _Job:
     store: Path
     settings: Prepare
     tables: Mapping[str, Path]
-    """Reports and labels."""
+    """Reports, labels and merges."""
     origin: dict[str, Any]
     """What the manifest says of the source."""
     keyed: bool
@@ -106,13 +124,14 @@ def _make(job: _Job, folder: Path) -> Summary:
     named = names.names(settings, store, keyed=job.keyed, may_make=there is None)
     studies, joined = _join(entries_of.studies(reader.studies()), job.tables, settings, _origin(reader, settings))
     hidden = plan.Hidden() if job.keyed else None
+    reading = whose.Reading(reader.patients_known, reader.keyed_ids, settings.patients)
     planned = plan.plan(
         studies,
         settings,
         named,
-        patients_known=reader.patients_known,
-        ids_name_realm=reader.keyed_ids,
+        reading=reading,
         complete_splits=reader.complete_splits,
+        merges=_merges(job.tables, settings),
         before=there or plan.NOTHING,
         change=hidden or (lambda study: study),
     )
@@ -126,7 +145,7 @@ def _make(job: _Job, folder: Path) -> Summary:
         seconds=settings.limits.seconds,
         memory_gib=settings.limits.memory_gib,
     )
-    known = there.known(entries.name) if there else clean.NOTHING
+    known = there.known(entries.name, planned.merged.whose) if there else clean.NOTHING
     verdicts = clean.clean(entries, spool, read, patients_known=reader.patients_known, known=known)
     content = rows.Content(
         entries,
@@ -138,15 +157,18 @@ def _make(job: _Job, folder: Path) -> Summary:
         stamps=planned.stamps,
     )
     with _beside(store), files.whole_folder(store) as new:
-        written = write.write(new, content, there)
+        written = write.write(new, content, there, planned.merged)
+        if planned.merged.whose.of:
+            merges.write(new, planned.merged.whose)
         told = summary.Told(
             patients_known=reader.patients_known,
-            half_known=plan.half_known(studies, ids_name_realm=reader.keyed_ids),
+            half_known=reading.half_known(studies),
             from_train=planned.from_train,
             dropped=sorted(hidden.dropped) if hidden else [],
             table_columns=reader.table_columns,
             is_dicom=reader.keyed_ids,
             unchanged=planned.unchanged,
+            of_splits=planned.remarks,
         )
         manifest = versions.manifest(
             written, job.origin, there, ids="keyed" if job.keyed else "given", key_id=named.key_id,
@@ -161,6 +183,8 @@ def _make(job: _Job, folder: Path) -> Summary:
             named.keep()
             _keep_paths(store, entries)
     summary.show(store, manifest, write.examples(content))
+    for line in merging.checkpoints(planned.merged, there.store) if there else ():
+        console.warn(line)
     return Summary(store, manifest["counts"]["rows"], manifest["counts"])
 
 
@@ -338,6 +362,13 @@ def _join(
             studies = entries_of.studies(found)
             told[what] = joined.counts(tables[what])
     return studies, told
+
+
+def _merges(tables: Mapping[str, Path], settings: Prepare) -> list[tuple[str, str]]:
+    """(old id, new id) of patients who turned out to be one, as the user's table has them."""
+    if "merges" not in tables:
+        return []
+    return merges.read(tables["merges"], encoding=settings.encoding or "utf-8", separator=settings.separator)
 
 
 def _keep_paths(store: Path, entries: Entries) -> None:

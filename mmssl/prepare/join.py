@@ -14,7 +14,7 @@ from mmssl.data.report_files import record
 from mmssl.data.report_files.record import Options
 from mmssl.data.report_files.source import Source, open_source
 from mmssl.errors import WrongUse
-from mmssl.prepare import plan, report_choice
+from mmssl.prepare import report_choice, whose
 from mmssl.prepare.report_join import Counts, Reports, StudyFacts
 from mmssl.prepare.settings import Join
 from mmssl.types import Study
@@ -26,7 +26,7 @@ class Origin(NamedTuple):
     """What is known of the source whose studies are joined."""
 
     ids_name_realm: bool = False
-    """As for `plan.patient_of`."""
+    """As for `whose.patient_of`."""
     columns: Mapping[str, str] = MappingProxyType({})
     """What its columns were said to mean, {meaning: column}; those of study_id and patient_id are keys too."""
 
@@ -92,7 +92,7 @@ def _own_columns(origin: Origin) -> dict[str, str]:
 
 def facts_of(study: Study, name: str, origin: Origin) -> StudyFacts:
     """What joining needs of a study."""
-    patient = plan.patient_of(study, ids_name_realm=origin.ids_name_realm)
+    patient = whose.patient_of(study, ids_name_realm=origin.ids_name_realm)
     moments = (one.get("study_datetime") for one in (study.columns, *(picture.columns for picture in study.pictures)))
     day = next((moment for moment in moments if isinstance(moment, date)), None)
     return StudyFacts(
@@ -107,8 +107,10 @@ def facts_of(study: Study, name: str, origin: Origin) -> StudyFacts:
 
 def _person(study: Study, origin: Origin) -> str:
     """Who a study is of; without a patient it is its own."""
-    patient = plan.patient_of(study, ids_name_realm=origin.ids_name_realm)
+    patient = whose.patient_of(study, ids_name_realm=origin.ids_name_realm)
     return "\0".join(patient) if patient else study.keys.get("StudyInstanceUID", study.study_id)
+    patient = whose.patient_of(study, ids_name_realm=origin.ids_name_realm)
+    return patient or study.keys.get("StudyInstanceUID", study.study_id)
 
 
 def join_reports(reports: Reports, source: Source, settings: Join, origin: Origin) -> Counts:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -10,46 +10,17 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from mmssl import files
-from mmssl.data import reports, splits, tables
+from mmssl.data import reports, split_rules, splits, tables
 from mmssl.data.store import SCHEMA
 from mmssl.errors import WrongUse, many
+from mmssl.prepare import merging, whose
 from mmssl.prepare import settings as of_settings
 from mmssl.prepare.entries import Entries, Entry, as_plain
+from mmssl.prepare.merging import Merged
 from mmssl.prepare.names import Names
 from mmssl.prepare.settings import Prepare
+from mmssl.prepare.whose import Fact
 from mmssl.types import Picture, Study
-
-
-class Patient(NamedTuple):
-    """Who a study is of."""
-
-    realm: str
-    """The issuer of the id, else the site; empty where neither is known."""
-    id: str
-
-
-def patient_of(study: Study, *, ids_name_realm: bool) -> Patient | None:
-    r"""The patient of a study, None where the source does not say.
-
-    Args:
-        study: as the source has it.
-        ids_name_realm: True: `patient_id` is "issuer or site\PatientID"; else a patient is (site, patient_id).
-    """
-    if study.patient_id is None:
-        return None
-    if ids_name_realm:
-        realm, _, patient = study.patient_id.rpartition("\\")
-        return Patient(realm, patient.strip())
-    return Patient(str(study.columns.get("site") or ""), study.patient_id.strip())
-
-
-def half_known(studies: Iterable[Study], *, ids_name_realm: bool) -> int:
-    """How many PatientIDs occur both with and without an issuer or site."""
-    with_realm: dict[str, set[bool]] = {}
-    for study in studies:
-        if patient := patient_of(study, ids_name_realm=ids_name_realm):
-            with_realm.setdefault(patient.id, set()).add(bool(patient.realm))
-    return sum(len(found) == 2 for found in with_realm.values())
 
 
 class Hidden:
@@ -85,13 +56,22 @@ class Before(Protocol):
         ...
 
     @property
-    def sites(self) -> Mapping[str, str]:
-        """{patient id: site} of those whose site is known."""
+    def sites(self) -> Mapping[str, set[str]]:
+        """{patient id: sites} of those whose site is known."""
+        ...
+
+    @property
+    def merges(self) -> Sequence[tuple[str, str]]:
+        """(old id, new id) of patients who turned out to be one."""
         ...
 
     @property
     def stamps(self) -> Mapping[str, str]:
         """{study id: stamp}."""
+        ...
+
+    def studies_of_patients(self, wanted: set[str]) -> Mapping[tuple[str, str], set[str]]:
+        """{(patient, study): sexes} of those patients who are there."""
         ...
 
     def name(self, named: Names, name: str, stamp: str, study_id: str) -> str:
@@ -103,8 +83,12 @@ class Nothing:
     """No store."""
 
     settled: Mapping[str, splits.Split] = MappingProxyType({})
-    sites: Mapping[str, str] = MappingProxyType({})
+    sites: Mapping[str, set[str]] = MappingProxyType({})
+    merges: Sequence[tuple[str, str]] = ()
     stamps: Mapping[str, str] = MappingProxyType({})
+
+    def studies_of_patients(self, wanted: set[str]) -> Mapping[tuple[str, str], set[str]]:
+        return {}
 
     def name(self, named: Names, name: str, stamp: str, study_id: str) -> str:
         return named.of("source", name)
@@ -124,21 +108,10 @@ class Plan:
     """Inputs of studies that the store holds just so."""
     from_train: int = 0
     """Patients that were given to train and drawn for validation."""
-
-
-class Fact(NamedTuple):
-    """The little of a study that planning compares with all others."""
-
-    study_id: str
-    patient_id: str | None
-    realm: str
-    """Before the id of a patient, where ids do not name it themselves."""
-    person: str
-    patient: Patient | None
-    splits: tuple[Any, ...]
-    """Those that the source gives its pictures."""
-    is_pictured: bool
-    """Whether it has a picture that can become a row, as far as is known."""
+    remarks: tuple[str, ...] = ()
+    """What is to be said of splits and merges."""
+    merged: Merged = field(default_factory=Merged)
+    """Whose ids are one patient's."""
 
 
 def plan(
@@ -146,57 +119,66 @@ def plan(
     settings: Prepare,
     named: Names,
     *,
-    patients_known: bool,
-    ids_name_realm: bool,
+    reading: whose.Reading,
     complete_splits: Collection[splits.Split],
+    merges: Sequence[tuple[str, str]] = (),
     before: Before = NOTHING,
     change: Callable[[Study], Study] = lambda study: study,
     folder: Path | None = None,
 ) -> Plan:
     """Every input with its ids and its split, in the order of the source.
 
-    A split is drawn by the PatientID alone, whoever gave it out: a patient whose site is missing on some rows is in
-    one split, although these rows count as those of another patient. A split that is given for some rows of an id is
-    that of the others too. Where all have a split and none is validation, those given to train are divided.
+    A share of patients is drawn by the PatientID alone, whoever gave it out: a patient whose site is missing on some
+    rows is in one split, although these rows count as those of another patient. A split that is given for some rows of
+    an id is that of the others too, and goes before the rule that is asked for. Where all have a split and none is
+    validation, those given to train are divided.
 
     Args:
         studies: as the source has them; gone through more than once.
         settings: of the whole job.
         named: how ids become those of the store.
-        patients_known: False: a study is its own patient.
-        ids_name_realm: as for `patient_of`.
+        reading: how the source says whose a study is.
         complete_splits: nobody is added to them beyond those who were given to them.
+        merges: (old id, new id) of patients who turned out to be one, as the source has them.
         before: what the store holds already; its patients stay where they are, studies that came to the same are
             left out.
         change: what is done with a study before it becomes entries.
         folder: where the entries are kept.
 
     Raises:
-        WrongUse: for a split that there is not, or a patient who was given to two.
+        WrongUse: for a split that there is not, a patient who was given to two, or an id that is hardly one person's.
     """
-    facts = [_fact(study, patients_known=patients_known, ids_name_realm=ids_name_realm) for study in studies]
+    facts = [reading.fact(study) for study in studies]
     patient_ids, study_ids = _ids(facts, named, before.sites)
-    given = _given_splits(facts, patient_ids, settings, before.settled)
+    doubtful = whose.doubtful(facts, patient_ids, study_ids, settings.patients, before)
+    own_ids = patient_ids
+    pairs = merging.in_store_ids(merges, facts, patient_ids, named, reading, before)
+    given = _given_splits(facts, patient_ids, settings, _not_merged(before, pairs))
     given |= _shared_splits(facts, given)
+    merged = merging.merged(pairs, facts, patient_ids, given, before)
+    facts, patient_ids, given, settled = merging.applied(merged, facts, patient_ids, given, before.settled)
     divided = settings.split is None and "validation" not in complete_splits and _lacks_validation(facts, given)
-    draw = _Draw(
-        validation=0.0 if "validation" in complete_splits else settings.splits.validation,
-        test=0.0 if "test" in complete_splits else settings.splits.test,
-        divided=divided,
+    rule = _rule(settings.splits, complete_splits)
+    open_facts = _open(facts, patient_ids, given, settled, rule, patients_known=reading.patients_known)
+    assigned = split_rules.assign(
+        (fact.for_splits(rule) for fact in open_facts), rule, grows=bool(given) or before is not NOTHING
     )
+    draw = _Draw(assigned, divided)
     empties = settings.clean.enabled and settings.clean.text is not False
-    found, moved = Plan(Entries(folder=folder), {}), set[str]()
+    found, moved = Plan(Entries(folder=folder), {}, merged=merged), set[str]()
     told = files.hash_json(of_settings.told(settings))
-    for study, fact, patient_id, study_id in zip(studies, facts, patient_ids, study_ids, strict=True):
-        missing = patients_known and fact.patient is None
-        stamp, stamps = _stamp(study, told)
+    for study, fact, own_id, patient_id, study_id in zip(studies, facts, own_ids, patient_ids, study_ids, strict=True):
+        missing = reading.patients_known and fact.patient is None
+        is_doubtful = fact.patient is not None and own_id in doubtful
+        stamp, stamps = _stamp(study, [told, "doubtful"] if is_doubtful else told)
         if before.stamps.get(study_id) == stamp:
             found.unchanged += len(study.pictures)
             continue
         found.stamps[study_id] = stamp
-        split, from_train = draw.split(fact, given.get(fact.person), missing=missing)
-        if patient_id in before.settled:
-            split, from_train = before.settled[patient_id], False
+        if patient_id in settled:
+            split, from_train = settled[patient_id], False
+        else:
+            split, from_train = draw.split(fact, given.get(fact.person), missing=missing)
         if from_train:
             moved.add(patient_id)
         who = Entry(
@@ -212,7 +194,7 @@ def plan(
             text=None,
             columns={},
             keys=dict(study.keys),
-            flags=(),
+            flags=("patient_doubtful",) if is_doubtful else (),
         )
         for entry, stamp in zip(_entries(change(study), who, missing=missing, empties=empties), stamps, strict=True):
             source_id = before.name(named, entry.picture.source_id, stamp, study_id)
@@ -223,49 +205,58 @@ def plan(
             found.entries.append(entry._replace(source_id=source_id, stamp=stamp, columns=columns))
     _check_names(found.entries)
     found.from_train = len(moved)
+    found.remarks = (*_ruled(rule, facts, given), *assigned.remarks, *merged.remarks)
     return found
 
 
-def _stamp(study: Study, told: str) -> tuple[str, list[str]]:
+def _stamp(study: Study, told: Any) -> tuple[str, list[str]]:
     """A hash of all that the rows of a study are made of, and of each of its files."""
     stamps = [tables.stamp(picture.path) for picture in study.pictures]
     each = [files.hash_json(stamp)[:16] for stamp in stamps]
     return files.hash_json([as_plain(study), each, told])[:32], each
 
 
+def _rule(rule: split_rules.Splits, complete_splits: Collection[splits.Split]) -> split_rules.Splits:
+    """The rule of the settings, by which nobody is drawn for a split that is complete."""
+    if "validation" in complete_splits:
+        rule = replace(rule, validation=0.0)
+    return replace(rule, test=0.0) if "test" in complete_splits and rule.by == "patient" else rule
+
+
+def _open(
+    facts: Sequence[Fact],
+    patient_ids: Sequence[str],
+    given: Mapping[str, splits.Split],
+    settled: Mapping[str, splits.Split],
+    rule: split_rules.Splits,
+    *,
+    patients_known: bool,
+) -> Iterator[Fact]:
+    """The studies whose split the rule decides; those of nobody only where they say what it goes by."""
+    for fact, patient_id in zip(facts, patient_ids, strict=True):
+        missing = patients_known and fact.patient is None
+        if fact.person not in given and patient_id not in settled and (not missing or fact.says(rule)):
+            yield fact
+
+
 class _Draw(NamedTuple):
     """How those get a split who were given none."""
 
-    validation: float
-    test: float
+    assigned: split_rules.Assigned
     divided: bool
     """Whether those given to train are divided into train and validation."""
 
     def split(self, fact: Fact, given: splits.Split | None, *, missing: bool) -> tuple[splits.Split, bool]:
         """The split of a study, and whether it was given to train and drawn for validation."""
-        drawn_by = f"patient\0\0{fact.patient.id}" if fact.patient else fact.person
+        rule = self.assigned.rule
         if self.divided and given == "train" and not missing:
-            split = splits.split_of(drawn_by, validation=self.validation, test=0.0)
+            split = splits.split_of(fact.drawn_by, validation=rule.validation, test=0.0)
             return split, split == "validation"
         if given is not None:
             return given, False
-        if missing:
+        if missing and not fact.says(rule):
             return "train", False
-        return splits.split_of(drawn_by, validation=self.validation, test=self.test), False
-
-
-def _fact(study: Study, *, patients_known: bool, ids_name_realm: bool) -> Fact:
-    known = study if patients_known else replace(study, patient_id=None)
-    realm = "" if ids_name_realm else str(study.columns.get("site") or "")
-    return Fact(
-        study_id=study.study_id,
-        patient_id=known.patient_id,
-        realm=realm,
-        person=_person(known, realm),
-        patient=patient_of(known, ids_name_realm=ids_name_realm),
-        splits=tuple(_splits_of(study)),
-        is_pictured=any(picture.reason is None for picture in study.pictures),
-    )
+        return self.assigned.of(fact.for_splits(rule)), False
 
 
 def _entries(study: Study, who: Entry, *, missing: bool, empties: bool) -> Iterator[Entry]:
@@ -276,7 +267,7 @@ def _entries(study: Study, who: Entry, *, missing: bool, empties: bool) -> Itera
         report, text = _texts(study, columns)
         if empties and report != text and report and text and reports.is_placeholder(text):
             columns.setdefault("source_text", text)
-        flags = [*study.columns.get("flags", ()), *picture.columns.get("flags", ())]
+        flags = [*who.flags, *study.columns.get("flags", ()), *picture.columns.get("flags", ())]
         if missing and picture.reason is None:
             flags.append("patient_missing")
         yield who._replace(
@@ -299,12 +290,7 @@ def _texts(study: Study, columns: Mapping[str, Any]) -> tuple[str | None, str | 
     return study.report or columns.get("report"), study.text or (None if study.report else columns.get("text"))
 
 
-def _person(study: Study, realm: str) -> str:
-    """A patient is (issuer or site, PatientID); without one, a study is its own patient."""
-    return f"study\0{study.study_id}" if study.patient_id is None else f"patient\0{realm}\0{study.patient_id}"
-
-
-def _ids(facts: Sequence[Fact], named: Names, sites: Mapping[str, str]) -> tuple[list[str], list[str]]:
+def _ids(facts: Sequence[Fact], named: Names, sites: Mapping[str, set[str]]) -> tuple[list[str], list[str]]:
     """Patient and study ids as stored. Where ids stay as given and one stands for several, its realm goes before it.
 
     It stands for several also where the store has it from another site.
@@ -317,7 +303,7 @@ def _ids(facts: Sequence[Fact], named: Names, sites: Mapping[str, str]) -> tuple
         elif named.key is not None:
             patients.append(named.of("patient", f"{fact.realm}\0{fact.patient_id}"))
         else:
-            other = fact.realm and sites.get(fact.patient_id, fact.realm) != fact.realm
+            other = fact.realm and fact.realm not in sites.get(fact.patient_id, {fact.realm})
             is_bare = fact.patient_id not in shared and not other
             patients.append(fact.patient_id if is_bare else f"{fact.realm}:{fact.patient_id}")
     torn = _shared((fact.study_id, patient) for fact, patient in zip(facts, patients, strict=True))
@@ -365,6 +351,12 @@ def _given_splits(
     return dict(found)
 
 
+def _not_merged(before: Before, pairs: Sequence[tuple[str, str]]) -> dict[str, splits.Split]:
+    """The splits of those who may not be given another: of merged ids the most protected one holds."""
+    merged = {one for pair in (*before.merges, *pairs) for one in pair}
+    return {one: split for one, split in before.settled.items() if one not in merged}
+
+
 def _check_settled(given: Mapping[str, splits.Split], settled: Mapping[str, splits.Split]) -> None:
     """Refuses to move a patient of the store."""
     lines = [
@@ -381,6 +373,14 @@ def _first(lines: Sequence[str], most: int = 20) -> list[str]:
     """The first lines of many, and how many there are beyond them."""
     more = [f"and {len(lines) - most} more"] if len(lines) > most else []
     return [*lines[:most], *more]
+
+
+def _ruled(rule: split_rules.Splits, facts: Sequence[Fact], given: Mapping[str, splits.Split]) -> list[str]:
+    """What is said where a rule was asked for and a split was given."""
+    people = {fact.person for fact in facts if fact.person in given}
+    if rule.by == "patient" or not people:
+        return []
+    return [f"splits.by={rule.by} decided nothing for {len(people)} patients or studies whose split was given"]
 
 
 def _lacks_validation(facts: Sequence[Fact], given: Mapping[str, splits.Split]) -> bool:
@@ -400,9 +400,3 @@ def _shared_splits(facts: Sequence[Fact], given: Mapping[str, splits.Split]) -> 
         for fact in facts
         if fact.patient and fact.person not in given and len(of_id.get(fact.patient.id, ())) == 1
     }
-
-
-def _splits_of(study: Study) -> Iterator[Any]:
-    for columns in (study.columns, *(picture.columns for picture in study.pictures)):
-        if columns.get("split") is not None:
-            yield columns["split"]

@@ -10,22 +10,11 @@ from annotated_types import Ge, Gt, Le
 from mmssl import config
 from mmssl.data.contradictions import TextDefects
 from mmssl.data.intensity import Intensity
+from mmssl.data.patients import Patients
 from mmssl.data.quality import Quality
+from mmssl.data.split_rules import Splits
 
-Share = Annotated[float, Ge(0), Le(1)]
 Key = Literal["AccessionNumber", "StudyInstanceUID", "PatientID"]
-
-
-@dataclass(frozen=True)
-class Splits:
-    """Shares of patients, by a hash of who they are."""
-
-    validation: Share = 0.1
-    test: Share = 0.1
-
-    def __post_init__(self) -> None:
-        if self.validation + self.test > 1:
-            raise ValueError(f"validation={self.validation:g} and test={self.test:g} are more than all patients")
 
 
 @dataclass(frozen=True)
@@ -119,6 +108,7 @@ class Prepare:
     split: Literal["train", "validation", "test"] | None = None
     """Put the whole source into one split."""
     splits: Splits = field(default_factory=Splits)
+    patients: Patients = field(default_factory=Patients)
     text: Text = field(default_factory=Text)
     join: Join = field(default_factory=Join)
     clean: Cleaning = field(default_factory=Cleaning)

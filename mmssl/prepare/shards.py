@@ -26,14 +26,23 @@ class Part(NamedTuple):
 
 
 def write_rows(
-    folder: Path, split: str, schema: pa.Schema, rows: Iterable[Mapping[str, Any]], mean_bytes: float
+    folder: Path,
+    split: str,
+    schema: pa.Schema,
+    rows: Iterable[Mapping[str, Any]],
+    mean_bytes: float,
+    *,
+    ending: str = "new",
 ) -> list[Part]:
-    """Rows in shards, of which none grows too large; `mean_bytes` of an image decides how they are grouped."""
+    """Rows in shards, of which none grows too large; `mean_bytes` of an image decides how they are grouped.
+
+    Their files end in `ending` until `named` names them.
+    """
     parts: list[Part] = []
     remaining = iter(rows)
     while (first := next(remaining, None)) is not None:
         counted = _Counted(itertools.chain([first], remaining))
-        path = folder / "data" / f"{split}-{len(parts)}.new"
+        path = folder / "data" / f"{split}-{len(parts)}.{ending}"
         store.write_shard(path, schema, counted, mean_bytes)
         parts.append(Part(split, path, counted.rows))
     return parts

@@ -25,6 +25,13 @@ WITHOUT_TEXT = {
 }
 """How rows came to their text or have none, as `text` of the manifest counts it, in words; each row is in one."""
 
+DECIDE = {
+    "patient": "splits.validation and splits.test",
+    "time": "splits.test_from and splits.validation_from",
+    "site": "splits.test_sites and splits.validation_sites",
+}
+"""The settings that bring rows into a split, by what splits are made by."""
+
 MOST_COLUMNS = 40
 """Columns that a remark names at most."""
 
@@ -61,6 +68,8 @@ class Told:
     is_dicom: bool
     unchanged: int
     """Inputs that the store held already."""
+    of_splits: Sequence[str] = ()
+    """What is to be said of who came into which split."""
 
 
 def remarks(written: Mapping[str, Any], settings: Prepare, source: Told) -> list[str]:
@@ -71,7 +80,9 @@ def remarks(written: Mapping[str, Any], settings: Prepare, source: Told) -> list
         said = "the source names no patients: splits are by study or row, so patients may cross splits"
         found.append(said + _which_column(source.table_columns, "patient_id", "if one of its columns names them, say"))
     if counts["patient_missing"]:
-        found.append(f"{counts['patient_missing']} inputs name no patient: each study is its own, in train only")
+        where = "train only" if settings.splits.by == "patient" else f"train unless its {settings.splits.by} is kept"
+        found.append(f"{counts['patient_missing']} inputs name no patient: each study is its own, in {where}")
+    found += source.of_splits
     if source.from_train:
         whose = "patients" if source.patients_known else "studies"
         found.append(
@@ -89,7 +100,7 @@ def remarks(written: Mapping[str, Any], settings: Prepare, source: Told) -> list
         found.append(f"ids are pseudonyms, so columns with keys are not in the store: {', '.join(source.dropped)}")
     empty = [split for split, told in splits.items() if not told["rows"]]
     if empty and settings.split is None:
-        found.append(f"no row is in {' and '.join(empty)}; see splits.validation and splits.test")
+        found.append(f"no row is in {' and '.join(empty)}; see {DECIDE[settings.splits.by]}")
     if not written["text"]["rows_with_text"]:
         where = _where_texts_are(source.table_columns, is_dicom=source.is_dicom)
         found.append(f"no row has a text: objectives on images alone can learn from this store{where}")

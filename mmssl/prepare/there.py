@@ -4,7 +4,7 @@ import functools
 import io
 import itertools
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,12 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from mmssl import files
-from mmssl.data import splits
+from mmssl.data import merges, splits
 from mmssl.data.kinds import MOST, Kind, References, kind_of
 from mmssl.data.measures import measure
 from mmssl.data.store import SCHEMA, Store, later_file
 from mmssl.prepare.entries import person_number, study_number
+from mmssl.prepare.merging import Merged
 from mmssl.prepare.names import Names
 
 if TYPE_CHECKING:
@@ -33,13 +34,25 @@ class There:
     def __init__(self, path: Path) -> None:
         self.store = Store(path)
         self._ids = self.store.select(columns=["patient_id", "study_id", "source_id", "split", "site"])
-        patients, sites = self._ids["patient_id"].to_pylist(), self._ids["site"].to_pylist()
+        patients = self._ids["patient_id"].to_pylist()
         self.settled: dict[str, splits.Split] = dict(zip(patients, self._ids["split"].to_pylist(), strict=True))
         """{patient id: split} of all who are there."""
-        self.sites: dict[str, str] = {one: site for one, site in zip(patients, sites, strict=True) if site}
-        """{patient id: site} of those whose site is known."""
+        self.merges: list[tuple[str, str]] = merges.kept(path)
+        """(old id, new id) of patients who turned out to be one."""
+        self.sites = self._sites(patients)
+        """{patient id: sites} of those whose site is known; ids that are one patient's share theirs."""
         self.stamps: dict[str, str] = {line["study_id"]: line["stamp"] for line in self.table("studies")}
         """{study id: stamp}."""
+
+    def _sites(self, patients: list[str]) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for patient, site in zip(patients, self._ids["site"].to_pylist(), strict=True):
+            if site:
+                found.setdefault(patient, set()).add(site)
+        for ids in merges.merge_map(self.merges).groups.values():
+            shared = set[str]().union(*(found.get(one, ()) for one in ids))
+            found |= dict.fromkeys(ids, shared) if shared else {}
+        return found
 
     @property
     def version(self) -> int:
@@ -116,6 +129,30 @@ class There:
             found.setdefault(study, []).append(row)
         return found
 
+    def studies_of_patients(self, wanted: set[str]) -> dict[tuple[str, str], set[str]]:
+        """{(patient, study): sexes} of those patients who are there."""
+        table = self.store.select(columns=["patient_id", "study_id", "sex", "flags"])
+        here = table.filter(pc.is_in(table["patient_id"], pa.array(sorted(wanted), pa.string())))
+        found: dict[tuple[str, str], set[str]] = {}
+        for line in here.to_pylist():
+            if "patient_missing" not in (line["flags"] or ()):
+                sexes = found.setdefault((line["patient_id"], line["study_id"]), set())
+                sexes |= {line["sex"]} - {None}
+        return found
+
+    def rows_of(self, merged: Merged) -> dict[splits.Split, list[int]]:
+        """{split: rows} of patients who have another id or another split now, by the one that they come to."""
+        found: dict[splits.Split, list[int]] = {"train": [], "validation": [], "test": []}
+        if not merged.whose.of:
+            return found
+        for batch in self._ids.select(["row", "patient_id", "split"]).to_batches(4096):
+            for row, patient, split in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                stands = merged.whose(patient)
+                now = merged.split.get(stands, split)
+                if (stands, now) != (patient, split):
+                    found[now].append(row)
+        return found
+
     def row(self, number: int) -> dict[str, Any]:
         """A row with all its columns and the bytes of its image."""
         found = self.store.row(number)
@@ -123,19 +160,20 @@ class There:
         name = self.store.image_name(number)
         return found | {"image": {"bytes": self.store.image_bytes(number), "path": name}}
 
-    def known(self, without: np.ndarray) -> "Known":
+    def known(self, without: np.ndarray, whose: Callable[[str], str] = str) -> "Known":
         """What new pictures may repeat: all rows but those of some inputs.
 
         Args:
             without: [inputs] `files.number_of` their names.
+            whose: the id that stands for a patient.
         """
-        return Known(self.store, without)
+        return Known(self.store, without, whose)
 
 
 class Known:
     """Rows that stay, for `clean`."""
 
-    def __init__(self, store: Store, without: np.ndarray) -> None:
+    def __init__(self, store: Store, without: np.ndarray, whose: Callable[[str], str] = str) -> None:
         columns = ["source_id", "pixel_hash", "phash", "patient_id", "study_id", "flags", "instance_id"]
         table = store.select(columns=columns)
         names = np.array([files.number_of(name) for name in table["source_id"].to_pylist()], np.int64)
@@ -147,14 +185,16 @@ class Known:
         self.instance = np.array([files.number_of(one) if one else 0 for one in instances], np.int64)
         self.phash = np.array([int(one["phash"], 16) for one in told], np.uint64)
         own_study = not store.manifest["patients_known"]
+        is_study = [own_study or "patient_missing" in (one["flags"] or ()) for one in told]
+        who = [
+            one["patient_id"] if alone else whose(one["patient_id"]) for one, alone in zip(told, is_study, strict=True)
+        ]
         self.person = np.array(
-            [
-                person_number(one["patient_id"], is_study=own_study or "patient_missing" in (one["flags"] or ()))
-                for one in told
-            ],
-            np.int64,
+            [person_number(one, is_study=alone) for one, alone in zip(who, is_study, strict=True)], np.int64
         )
-        self.study = np.array([study_number(one["study_id"], one["patient_id"]) for one in told], np.int64)
+        self.study = np.array(
+            [study_number(one["study_id"], patient) for one, patient in zip(told, who, strict=True)], np.int64
+        )
 
     def name(self, row: int) -> str:
         return self._name[row].as_py()

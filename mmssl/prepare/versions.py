@@ -8,9 +8,11 @@ from typing import Any
 
 import mmssl
 from mmssl import console
+from mmssl.data import merges
 from mmssl.data import store as stores
 from mmssl.errors import WrongUse, many
 from mmssl.prepare import names, shards
+from mmssl.prepare import settings as prepare_settings
 from mmssl.prepare.settings import Prepare
 from mmssl.prepare.summary import Summary
 from mmssl.prepare.there import There
@@ -23,6 +25,7 @@ OURS = (
     "pairs.parquet",
     "preview.html",
     "audit.html",
+    merges.FILE,
 )
 """Files of a store that every version writes anew, beside its shards."""
 
@@ -46,7 +49,8 @@ def already(store: Path, origin: dict[str, Any], settings: Prepare, *, keyed: bo
         )
     made = [line["source"] for line in there["history"]]
     same = [one for one in made if (one["layout"], one["fingerprint"]) == (origin["layout"], origin["fingerprint"])]
-    then, now = _leaves((same or made)[-1]["options"]), _leaves(origin["options"])
+    usual = _leaves(prepare_settings.told(Prepare()))  # of settings that there were not yet
+    then, now = usual | _leaves((same or made)[-1]["options"]), _leaves(origin["options"])
     different = [
         f"{name}: {_said(then.get(name))} then, {_said(now.get(name))} now"
         for name in dict.fromkeys((*then, *now))

@@ -21,6 +21,7 @@ from mmssl.data.splits import Split
 from mmssl.errors import CannotDo
 from mmssl.prepare import accounts, rows, shards, texts
 from mmssl.prepare.entries import Entry
+from mmssl.prepare.merging import Merged
 from mmssl.prepare.rows import Content
 from mmssl.prepare.there import There
 
@@ -50,15 +51,17 @@ class Changes:
     """How many of these have another content now."""
     later: dict[str, dict[str, Any]] = field(default_factory=dict)
     """{column that the shards lack: {row id: value}}."""
+    merged: Merged = field(default_factory=Merged)
 
 
-def write(folder: Path, content: Content, there: There | None = None) -> dict[str, Any]:
+def write(folder: Path, content: Content, there: There | None = None, merged: Merged | None = None) -> dict[str, Any]:
     """Writes the tables of a store into a folder.
 
     Args:
         folder: to write to; empty.
         content: what there is to write.
         there: the version before, which stays as it is.
+        merged: whose ids are one patient's; rows of the version before are rewritten where that changes them.
 
     Returns:
         What the manifest says of them: version, shards, later_columns, counts, content_hash, splits, text ...
@@ -69,12 +72,12 @@ def write(folder: Path, content: Content, there: There | None = None) -> dict[st
     order = _order(content)
     if there is None and not any(map(len, order.values())):
         raise CannotDo(_no_row(content))
-    changes = _changes(content, there)
+    changes = _changes(content, there, merged or Merged())
     extra = rows.extra_types(content)
     if there is not None:
         extra |= there.types()
     schema = store.schema_with(extra) if there is None else there.shard_schema
-    mean = float(np.mean([content.spool.size(int(p)) for places in order.values() for p in places] or [1]))
+    mean = _mean_bytes(content, order, there)
     parts: list[shards.Part] = []
     (folder / "data").mkdir()
     with console.progress("write", sum(map(len, order.values())), "rows") as advance:
@@ -84,6 +87,9 @@ def write(folder: Path, content: Content, there: There | None = None) -> dict[st
     untouched: list[store.Shard] = []
     if there is not None:
         _remove_replaced(changes)
+        for split, numbers in there.rows_of(changes.merged).items():
+            made = _fitted(_of_merged(numbers, changes), schema, changes)
+            parts += shards.write_rows(folder, split, schema, made, mean, ending="merged")
         untouched, kept = shards.keep(folder, there.store.shards, there.store.path, changes.removed)
         parts += kept
     found = sorted([*untouched, *shards.named(folder, parts, changes.version)], key=_place)
@@ -118,12 +124,20 @@ def _place(shard: store.Shard) -> tuple[int, str]:
     return store.SPLITS.index(shard.split), shard.file
 
 
-def _changes(content: Content, there: There | None) -> Changes:
+def _mean_bytes(content: Content, order: Mapping[Split, np.ndarray], there: There | None) -> float:
+    """Of an image; of those that are there, where none is new."""
+    sizes = [content.spool.size(int(place)) for places in order.values() for place in places]
+    if not sizes and there is not None:
+        return sum(shard.bytes for shard in there.store.shards) / len(there.store)
+    return float(np.mean(sizes or [1]))
+
+
+def _changes(content: Content, there: There | None, merged: Merged) -> Changes:
     if there is None:
-        return Changes(1, None, {}, set())
+        return Changes(1, None, {}, set(), merged=merged)
     came = {entry.source_id for entry in content.entries}
     studies = {entry.study_id for entry in content.entries}
-    return Changes(there.version + 1, there, there.studies_of(studies), came)
+    return Changes(there.version + 1, there, there.studies_of(studies), came, merged=merged)
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------------
@@ -176,7 +190,7 @@ def _of_known_study(
     before = {one["id"]: one for row in changes.of_study[entry.study_id] for one in [changes.there.row(row)]}
     now = {row["id"]: row for _, row in came}
     stay = {name: row for name, row in before.items() if name not in now and row["source_id"] not in changes.came}
-    carried = {name: _carried(row, entry, content) for name, row in stay.items()}
+    carried = {name: _carried(changes.merged.row(row), entry, content) for name, row in stay.items()}
     all_now = now | carried
     same = {name for name, row in all_now.items() if name in before and before[name]["row_hash"] == row["row_hash"]}
     if len(same) == len(all_now) == len(before):
@@ -204,6 +218,19 @@ def _carried(row: dict[str, Any], entry: Entry, content: Content) -> dict[str, A
         brought = tuple(flag for flag in entry.flags if flag.startswith("report_"))
         row |= texts.columns_of(entry, row, (*others, *brought), content.reader)
     return {**row, "row_hash": rows.row_hash(row), "version": None}
+
+
+def _of_merged(numbers: Iterable[int], changes: Changes) -> Iterator[dict[str, Any]]:
+    """Rows of merged patients that nothing new takes the place of: all they say but whose they are stays."""
+    assert changes.there is not None
+    for number in numbers:
+        before = changes.there.row(number)
+        row = changes.merged.row(before)
+        if before["id"] in changes.removed or row == before:
+            continue
+        changes.removed.add(before["id"])
+        changes.replaced += 1
+        yield {**row, "row_hash": rows.row_hash(row), "version": None}
 
 
 def _remove_replaced(changes: Changes) -> None:

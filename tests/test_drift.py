@@ -111,6 +111,12 @@ def test_one_row_of_each_patient_is_looked_at(store):
     assert set(some.table["patient_id"].to_pylist()) <= set(patients)
 
 
+def test_nan_is_a_value_that_is_not_known():
+    import pyarrow as pa
+
+    assert measures._known(pa.chunked_array([[1.0, float("nan"), None]])) == [1.0, None, None]
+
+
 def test_the_command_prints_a_table_and_ends_well(store, capsys):
     assert cli.run(["drift", str(store), "--from", "1", "--to", "3"]) == 0
     out, err = capsys.readouterr()

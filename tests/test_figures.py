@@ -27,6 +27,10 @@ PICTURES = {
         [figures.Bar("Edema", 0.91, 0.88, 0.95), figures.Bar("$x^$ mass", 0.4)], chance=0.5, **o
     ),
     "bars of nothing": lambda **o: figures.bar_table([], **o),
+    "two histograms": lambda **o: figures.two_histograms(
+        [0, 1, 2], {"before": [0.5, 0.5], "now <&>": [1, 0]}, name="$age$", **o
+    ),
+    "two bars": lambda **o: figures.two_bars(["F", "M & $x$"], {"before": [0.5, 0.5], "now <&>": [1, 0]}, **o),
 }
 
 

@@ -39,12 +39,17 @@ def measures(store: Store, before: Group, now: Group) -> tuple[list[Measure], di
         if name not in before.table.column_names:
             skipped[name] = "the store has no such column"
             continue
-        sides = before.table[name].to_pylist(), now.table[name].to_pylist()
+        sides = _known(before.table[name]), _known(now.table[name])
         if name != "text" and all(value is None for side in sides for value in side):
             skipped[name] = "no row has a value"
             continue
         found += _of_column(name, *sides)
     return [*found, *_grey(store, before, now)], skipped
+
+
+def _known(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column; None for NaN, which tables write for nothing."""
+    return [None if value != value else value for value in column.to_pylist()]
 
 
 def _labels(table: pa.Table) -> list[str]:

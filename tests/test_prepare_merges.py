@@ -180,6 +180,24 @@ def test_a_merge_with_a_new_source_moves_both_sides(store, tmp_path):
     assert near[1] - near[0] == 1
 
 
+def test_a_patient_who_moved_may_come_again_with_the_split_that_was_given_before(store, tmp_path):
+    prepare(tmp_path / "in/table.csv", store, workers=1, merges=pairs(tmp_path / "m", ("b", "a")))
+    amended = patients("abcde", split=SPLITS.get, ward="W")
+    prepare(source(tmp_path / "in", amended), store, workers=1)
+    assert {told for name, told in of(store).items() if name in ("s0", "s1", "s2", "s3")} == {("a", "test")}
+
+
+def test_a_new_picture_is_a_duplicate_of_one_that_its_patient_has_under_an_old_id(tmp_path):
+    store = tmp_path / "out"
+    made(source(tmp_path / "in", patients("ab")), store)
+    row = {**patients("b", first=9)[0], "study_id": "s9"}
+    table = source(tmp_path / "second", [row])
+    (tmp_path / "second/9.png").write_bytes((tmp_path / "in/0.png").read_bytes())
+    found = made(table, store, merges=pairs(tmp_path / "m", ("a", "b")))
+    assert "9.png" not in found
+    assert manifest(store)["counts"]["reasons"] == {"duplicate": 1}
+
+
 def test_columns_that_came_later_stay_with_the_rows_that_move(store, table, tmp_path):
     labels = write_csv(tmp_path / "labels.csv", [{"study_id": f"s{n}", "nodule": n % 2} for n in range(10)])
     prepare(table, store, workers=1, labels=labels)

@@ -7,7 +7,7 @@ import pytest
 from mmssl import cli
 from mmssl.errors import WrongUse
 from mmssl.prepare.job import prepare
-from tests.preparing import made, rows_of, source
+from tests.preparing import made, picture, rows_of, source
 from tests.test_prepare import manifest
 from tests.test_prepare_dicom import film
 from tests.test_prepare_plan import splits_of
@@ -88,6 +88,16 @@ def test_by_time_whoever_is_in_the_store_stays_and_the_new_are_judged_by_their_d
     assert of_patients(found) == {"p0": "train", "p1": "test", "p2": "test"}
     with pytest.raises(WrongUse, match=r"splits.test_from: \"2024-03-01\" then, \"2024-04-01\" now"):
         prepare(tmp_path / "in/table.csv", store, workers=1, overrides=[BY_TIME[0], "splits.test_from=2024-04-01"])
+
+
+def test_by_time_a_patient_of_the_store_needs_no_date_any_more(tmp_path):
+    store = tmp_path / "out"
+    made(source(tmp_path / "in", dated(months(1, 1, 4, 4))), store, overrides=BY_TIME)
+    row = {**dated([""])[0], "image": "4.png", "patient_id": "p1", "study_id": "s4"}
+    table = source(tmp_path / "second", [row])
+    picture(9).save(tmp_path / "second/4.png")
+    found = made(table, store, overrides=BY_TIME)
+    assert found["4.png"]["split"] == "test"
 
 
 def test_a_split_that_is_given_wins_over_the_rule_and_that_is_said(tmp_path):

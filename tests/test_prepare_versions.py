@@ -175,6 +175,18 @@ def test_a_number_that_another_site_gives_out_is_another_patient(tmp_path):
     }  # fmt: skip
 
 
+def test_the_study_of_another_patient_that_has_the_same_number_stays_where_it_is(tmp_path):
+    store = tmp_path / "out"
+    grow(table(tmp_path / "first", [0, 1], study_id="1", patient_id="p", split="test"), store)
+    grow(table(tmp_path / "second", [5], study_id="1", patient_id="q", split="train"), store)
+    told = Store(store)
+    assert {name: row["split"] for name, row in rows_of(store).items()} == {
+        "0.png": "test", "1.png": "test", "5.png": "train",
+    }  # fmt: skip
+    assert told.select(split="train", columns=["patient_id"])["patient_id"].to_pylist() == ["q"]
+    assert history(store)[1] == {"new": 1, "replaced": 0, "unchanged": 0}
+
+
 def test_columns_that_come_later_are_columns_of_the_store(store, tmp_path):
     before = rows_of(store)
     labels = write_csv(tmp_path / "labels.csv", [{"study_id": f"s{n}", "nodule": n % 2} for n in range(5)])

@@ -121,12 +121,16 @@ class There:
             found[name] = dict(zip(table["id"].to_pylist(), table["value"].to_pylist(), strict=True))
         return found
 
-    def studies_of(self, wanted: set[str]) -> dict[str, list[int]]:
-        """{study id: its rows} of those studies that are there."""
+    def studies_of(self, wanted: set[tuple[str, str]], whose: Callable[[str], str] = str) -> dict[str, list[int]]:
+        """{study id: its rows} of those (study, patient) that are there; another patient's study 1 is another study."""
         found: dict[str, list[int]] = {}
-        here = self._ids.filter(pc.is_in(self._ids["study_id"], pa.array(sorted(wanted), pa.string())))
-        for row, study in zip(here["row"].to_pylist(), here["study_id"].to_pylist(), strict=True):
-            found.setdefault(study, []).append(row)
+        here = self._ids.filter(
+            pc.is_in(self._ids["study_id"], pa.array(sorted({one for one, _ in wanted}), pa.string()))
+        )
+        columns = (here[name].to_pylist() for name in ("row", "study_id", "patient_id"))
+        for row, study, patient in zip(*columns, strict=True):
+            if (study, patient) in wanted or (study, whose(patient)) in wanted:
+                found.setdefault(study, []).append(row)
         return found
 
     def studies_of_patients(self, wanted: set[str]) -> dict[tuple[str, str], set[str]]:

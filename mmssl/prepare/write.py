@@ -136,8 +136,8 @@ def _changes(content: Content, there: There | None, merged: Merged) -> Changes:
     if there is None:
         return Changes(1, None, {}, set(), merged=merged)
     came = {entry.source_id for entry in content.entries}
-    studies = {entry.study_id for entry in content.entries}
-    return Changes(there.version + 1, there, there.studies_of(studies), came, merged=merged)
+    studies = {(entry.study_id, entry.patient_id) for entry in content.entries}
+    return Changes(there.version + 1, there, there.studies_of(studies, merged.whose), came, merged=merged)
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------------

@@ -83,8 +83,7 @@ def test_each_shift_that_was_planted_is_found_and_named(store, tmp_path):
     assert re.match(r"median 6\d, before 5\d", found["width"]["said"])
     effects = [one["effect"] for one in result["tests"] if one["moved"] == "moved"]
     assert effects == sorted(effects, reverse=True)
-    assert result["skipped"]["findings"] == "no row has a value"
-    assert result["skipped"]["intensity"] == "the store has no such column"
+    assert result["skipped"]["shown"] == "no row has a value"
     assert json.loads((tmp_path / "out/drift.json").read_text()) == result
 
 
@@ -220,5 +219,5 @@ def test_findings_flags_and_windows_are_compared_one_by_one():
         "findings: Nodule": (["not mentioned", "not mentioned"], ["absent"]),
     }
     shown = [json.dumps({"rule": "window", "low": -100, "high": 300}), None]
-    told = {one.name: one.before for one in measures._of_column("intensity", shown, shown)}
+    told = {one.name: one.before for one in measures._of_column("shown", shown, shown)}
     assert told == {"window: rule": ["window", None], "window: width": [400, None], "window: centre": [100, None]}

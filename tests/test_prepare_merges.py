@@ -28,7 +28,7 @@ def patients(names, *, first=0, **columns):
     for place, name in enumerate(name for name in names for _ in range(2)):
         told = {key: value(name) if callable(value) else value for key, value in columns.items()}
         number = first + place
-        rows.append({"image": f"{number}.png", "text": "t", "patient_id": name, "study_id": f"s{number}"} | told)
+        rows.append({"image": f"{number}.png", "text": "words", "patient_id": name, "study_id": f"s{number}"} | told)
     return rows
 
 
@@ -250,7 +250,7 @@ def test_a_number_that_two_sites_gave_out_needs_its_site(tmp_path):
 
 
 def test_without_patients_nobody_can_be_merged(tmp_path):
-    table = source(tmp_path / "in", [{"image": f"{n}.png", "text": "t"} for n in range(3)])
+    table = source(tmp_path / "in", [{"image": f"{n}.png", "text": "words"} for n in range(3)])
     with pytest.raises(WrongUse, match="--merges: the source names no patients"):
         prepare(table, tmp_path / "out", workers=1, merges=pairs(tmp_path / "m", ("a", "b")))
 
@@ -272,7 +272,7 @@ def test_a_table_of_merges_that_is_not_there_is_said(table, tmp_path, capsys):
 def test_a_study_without_a_patient_is_not_taken_for_an_id(tmp_path):
     rows = patients("ab")
     rows.append(
-        {"image": "9.png", "text": "t", "patient_id": "", "study_id": "a"}
+        {"image": "9.png", "text": "words", "patient_id": "", "study_id": "a"}
     )  # its study is called like a patient
     store = tmp_path / "out"
     made(source(tmp_path / "in", rows), store)

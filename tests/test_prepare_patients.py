@@ -13,7 +13,7 @@ from tests.test_prepare_dicom import film
 
 
 def studies(patient, numbers, **columns):
-    return [{"text": "t", "patient_id": patient, "study_id": f"s{n}", "sex": "", **columns} for n in numbers]
+    return [{"text": "words", "patient_id": patient, "study_id": f"s{n}", "sex": "", **columns} for n in numbers]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ def dated(days, **columns):
     """A study of each day, two for each patient; a column is a value, or a function of the number."""
     rows = []
     for n, day in enumerate(days):
-        row = {"text": "t", "patient_id": f"p{n // 2}", "study_id": f"s{n}", "study_datetime": day}
+        row = {"text": "words", "patient_id": f"p{n // 2}", "study_id": f"s{n}", "study_datetime": day}
         rows.append(row | {key: value(n) if callable(value) else value for key, value in columns.items()})
     return rows
 

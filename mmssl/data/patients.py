@@ -44,6 +44,8 @@ class Person(NamedTuple):
     """As its header or its rows have them, usually one."""
     births: Sequence[str] = ()
     """Birth dates in its headers, usually one, or marks that are equal where these are; never stored, never shown."""
+    is_named: bool = True
+    """False: the source names no studies, and an image that stands for one counts for none."""
 
 
 class Doubt(NamedTuple):
@@ -77,7 +79,7 @@ def doubts(facts: Iterable[Person], settings: Patients) -> list[Doubt]:
     people: dict[str, _Known] = {}
     for fact in facts:
         one = people.setdefault(fact.person, _Known())
-        one.studies += 1
+        one.studies += person.is_named
         one.sexes.update(SEXES[said] for sex in fact.sexes if (said := sex.strip().upper()) in SEXES)
         one.births.update(fact.births)
     found = [Doubt(name, one.studies, len(one.sexes), len(one.births)) for name, one in people.items()]

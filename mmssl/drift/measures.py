@@ -15,7 +15,7 @@ from mmssl.drift.sample import Group
 NUMBERS = ("width", "height", "age")
 CATEGORIES = ("scanner", "site", "view", "modality", "body_part", "laterality", "sex", "ethnicity", "language")
 LISTS = ("flags", "findings")
-WINDOW = "intensity"
+WINDOW = "shown"
 """The column that says, as JSON, by which rule and between which values a picture was made."""
 PICTURES = 500
 """Pictures of a group that are opened."""

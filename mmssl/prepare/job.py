@@ -37,6 +37,7 @@ from mmssl.prepare import (
 from mmssl.prepare import entries as entries_of
 from mmssl.prepare import settings as prepare_settings
 from mmssl.prepare.entries import Entries
+from mmssl.prepare.report_join import Reports
 from mmssl.prepare.settings import Prepare
 from mmssl.prepare.summary import Summary
 from mmssl.prepare.there import There
@@ -63,8 +64,8 @@ def prepare(
         source: a table, an image folder, a folder of DICOM files, or a Hugging Face data set on disk.
         store: folder to write; whole or not at all.
         layout: a file of mmssl/sources; else recognised.
-        reports: table of reports, keyed by AccessionNumber, StudyInstanceUID or PatientID, or by the columns that
-            were said to be study_id and patient_id.
+        reports: table of reports, or texts, Open-i, HL7 or FHIR files, keyed by AccessionNumber, StudyInstanceUID or
+            PatientID, or by the columns that were said to be study_id and patient_id.
         labels: table of labels, keyed likewise; its columns enter as label_NAME. An empty cell says "none of the
             names"; among numbers it is not known, as are null and studies that the table lacks.
         merges: table with the columns old and new: ids of patients who turned out to be one. Rows that the store has
@@ -85,7 +86,14 @@ def prepare(
         _check_places(source, store, tables)
         keyed = settings.ids == "keyed" or (settings.ids == "auto" and reader.keyed_ids)
         told = reader.fingerprint()
-        fingerprint = files.hash_json([told, {what: files.hash_file(file) for what, file in tables.items()}])
+        origin_of_keys = _origin(reader, settings)
+        stamps = {
+            what: _report_source(file, settings, origin_of_keys).fingerprint()
+            if what == "reports"
+            else files.hash_file(file)
+            for what, file in tables.items()
+        }
+        fingerprint = files.hash_json([told, stamps])
         files.recover_folder(store)
         origin = {"layout": name, "fingerprint": fingerprint, "options": prepare_settings.told(settings)}
         job = _Job(reader, store, settings, tables, origin, keyed=keyed)
@@ -122,7 +130,8 @@ def _make(job: _Job, folder: Path) -> Summary:
         there = There(store)
     read = texts.reader(settings.text, settings.clean)
     named = names.names(settings, store, keyed=job.keyed, may_make=there is None)
-    studies, joined = _join(entries_of.studies(reader.studies()), job.tables, settings, _origin(reader, settings))
+    joined = _join(job, entries_of.studies(reader.studies()))
+    studies = joined.studies
     hidden = plan.Hidden() if job.keyed else None
     reading = whose.Reading(reader.patients_known, reader.keyed_ids, settings.patients)
     planned = plan.plan(
@@ -160,6 +169,9 @@ def _make(job: _Job, folder: Path) -> Summary:
         written = write.write(new, content, there, planned.merged)
         if planned.merged.whose.of:
             merges.write(new, planned.merged.whose)
+        if joined.reports:
+            joined.reports.write(new / "joined.parquet", named, lambda name: planned.study_ids[int(name)])
+            joined.reports.close()
         told = summary.Told(
             patients_known=reader.patients_known,
             half_known=reading.half_known(studies),
@@ -172,7 +184,7 @@ def _make(job: _Job, folder: Path) -> Summary:
         )
         manifest = versions.manifest(
             written, job.origin, there, ids="keyed" if job.keyed else "given", key_id=named.key_id,
-            patients_known=reader.patients_known, remarks=summary.remarks(written, settings, told), joined=joined,
+            patients_known=reader.patients_known, remarks=summary.remarks(written, settings, told), joined=joined.told,
             contract=settings.intensity.contract(),
         )  # fmt: skip
         files.write_json(new / "manifest.json", manifest)
@@ -270,7 +282,7 @@ def _check_places(source: Path, store: Path, tables: Mapping[str, Path]) -> None
     if problems:
         raise WrongUse("\n".join(problems))
     for name, file in tables.items():
-        if not file.is_file():
+        if not file.is_file() and not (name == "reports" and file.is_dir()):
             raise CannotDo(f"--{name} {file} cannot be read: there is no such file")
 
 
@@ -350,18 +362,39 @@ def _explained(store: Path) -> Iterator[None]:
 # ---- between -------------------------------------------------------------------------------------------------------
 
 
-def _join(
-    studies: Sequence[Study], tables: Mapping[str, Path], settings: Prepare, origin: join.Origin
-) -> tuple[Sequence[Study], dict[str, dict[str, Any]]]:
-    """Studies with reports and labels, and the counts of both sides."""
+@dataclass(frozen=True)
+class _Joined:
+    """Studies with reports and labels."""
+
+    studies: Sequence[Study]
+    told: dict[str, dict[str, Any]]
+    """The counts of both sides."""
+    reports: Reports | None
+    """What became of each report."""
+
+
+def _join(job: _Job, studies: Sequence[Study]) -> _Joined:
+    tables, settings, origin = job.tables, job.settings, _origin(job.reader, job.settings)
     told: dict[str, dict[str, Any]] = {}
-    for what, adds in (("reports", join.with_reports), ("labels", join.with_labels)):
-        if what in tables:
-            how = {"encoding": settings.encoding or "utf-8", "separator": settings.separator}
-            found, joined = adds(list(studies), tables[what], settings.join, **how, origin=origin)
-            studies = entries_of.studies(found)
-            told[what] = joined.counts(tables[what])
-    return studies, told
+    reports = None
+    if "reports" in tables:
+        source = _report_source(tables["reports"], settings, origin)
+        facts = (join.facts_of(study, str(number), origin) for number, study in enumerate(studies))
+        reports = Reports(facts, source.records())
+        told["reports"] = join.join_reports(reports, source, settings.join, origin).counts(tables["reports"])
+        given = (join.with_report(study, reports, str(number)) for number, study in enumerate(studies))
+        studies = entries_of.studies(given)
+    if "labels" in tables:
+        how = {"encoding": settings.encoding or "utf-8", "separator": settings.separator}
+        labelled, counts = join.with_labels(list(studies), tables["labels"], settings.join, **how, origin=origin)
+        studies, told["labels"] = entries_of.studies(labelled), counts.counts(tables["labels"])
+    return _Joined(studies, told, reports)
+
+
+def _report_source(path: Path, settings: Prepare, origin: join.Origin) -> Any:
+    return join.report_source(
+        path, settings.join, encoding=settings.encoding, separator=settings.separator, origin=origin
+    )
 
 
 def _merges(tables: Mapping[str, Path], settings: Prepare) -> list[tuple[str, str]]:

@@ -104,6 +104,8 @@ class Plan:
     entries: Entries
     stamps: dict[str, str]
     """{study id: a hash of all that its rows are made of}."""
+    study_ids: list[str] = field(default_factory=list)
+    """Of each study of the source, its id in the store."""
     unchanged: int = 0
     """Inputs of studies that the store holds just so."""
     from_train: int = 0
@@ -204,6 +206,7 @@ def plan(
                 columns["instance_id"] = named.of("instance", instance)
             found.entries.append(entry._replace(source_id=source_id, stamp=stamp, columns=columns))
     _check_names(found.entries)
+    found.study_ids = study_ids
     found.from_train = len(moved)
     found.remarks = (*_ruled(rule, facts, given), *assigned.remarks, *merged.remarks)
     return found

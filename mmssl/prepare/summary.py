@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmssl import console
+from mmssl.prepare import join
 from mmssl.prepare.names import beside
 from mmssl.prepare.settings import Prepare
 
@@ -188,4 +189,7 @@ def _show_join(what: str, told: Mapping[str, Any]) -> None:
     rows = [[state, *(told[side].get(state, 0) for side in sides)] for state in states]
     console.table(f"{what} joined by {told['key']}", ["", f"lines of {told['file']}", *sides[1:]], rows)
     for column, keys in told.get("disagree", {}).items():
-        console.say(f"{column} is left out for {keys} keys: lines with the same report disagree on it")
+        console.say(f"{column} is left out for {keys} studies: lines with the same report disagree on it")
+    for why in join.whys(told):
+        whose = "studies without a report" if why.side == "studies" else f"lines {why.side}"
+        console.say(f"{why.number} {whose}: {why.meaning}")

@@ -51,6 +51,8 @@ class Fact(NamedTuple):
     dates: tuple[date, ...]
     """When it was made; the pictures of one study may say more than one day."""
     site: str | None
+    is_named: bool = True
+    """Whether the source names the study."""
 
     @property
     def drawn_by(self) -> str:
@@ -93,6 +95,7 @@ class Reading:
             births=study.births,
             dates=tuple(moment.date() for moment in moments if moment),
             site=next(map(str, _said(study, "site")), None),
+            is_named="StudyInstanceUID" in study.keys or "AccessionNumber" in study.keys,
         )
 
     def half_known(self, studies: Iterable[Study]) -> int:
@@ -157,7 +160,7 @@ def doubtful(
 
     def people() -> Iterator[Person]:
         for fact, patient, _ in named:
-            yield Person(patient, fact.sexes, fact.births)
+            yield Person(patient, fact.sexes, fact.births, fact.is_named)
         for (patient, _), sexes in there.items():
             yield Person(patient, tuple(sexes))
 

@@ -79,7 +79,7 @@ def doubts(facts: Iterable[Person], settings: Patients) -> list[Doubt]:
     people: dict[str, _Known] = {}
     for fact in facts:
         one = people.setdefault(fact.person, _Known())
-        one.studies += person.is_named
+        one.studies += fact.is_named
         one.sexes.update(SEXES[said] for sex in fact.sexes if (said := sex.strip().upper()) in SEXES)
         one.births.update(fact.births)
     found = [Doubt(name, one.studies, len(one.sexes), len(one.births)) for name, one in people.items()]

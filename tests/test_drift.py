@@ -29,6 +29,7 @@ MOVED = {
 SHIFTED = {
     "width", "height", "age", *USUAL, "flags: text_missing", "text", "length of text, in words", "grey level, mean",
     "grey level, spread", "age known",
+    "language",  # of which a row without a text has none
 }  # fmt: skip
 """All that the third version of the store below does otherwise."""
 
@@ -46,7 +47,8 @@ def studies(folder, numbers, random, *, moved=False):
         row = {name: random.choice(values) for name, values in of.items()}
         row |= {"image": f"{number}.png", "patient_id": f"p{number // 2}", "study_id": f"s{number}"}
         row["age"] = "" if moved and random.random() < 0.3 else round(random.normal(70 if moved else 55, 12), 1)
-        row["site"] = rows[-1]["site"] if number % 2 else row["site"]  # a patient is one within a site
+        if number % 2:  # a patient is one within a site, and has one sex
+            row |= {name: rows[-1][name] for name in ("site", "sex")}
         words = " ".join(["word"] * int(random.integers(12, 30) if moved else random.integers(5, 20)))
         row["text"] = "" if random.random() < (0.4 if moved else 0.05) else words
         rows.append(row)

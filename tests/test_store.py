@@ -23,7 +23,13 @@ def store(tmp_path_factory):
     """70 rows of 35 patients, three studies of which have a JPEG in colour."""
     folder = tmp_path_factory.mktemp("store")
     rows = [
-        {"text": f"caption {n}", "patient_id": f"p{n // 2}", "study_id": f"s{n // 2}", "age": n, "sex": "FM"[n % 2]}
+        {
+            "text": f"caption {n}",
+            "patient_id": f"p{n // 2}",
+            "study_id": f"s{n // 2}",
+            "age": n,
+            "sex": "FM"[n // 2 % 2],
+        }
         for n in range(70)
     ]
     table = source(folder / "in", rows)

@@ -46,7 +46,7 @@ def write(path: Path, number: int, *, side: int, syntax: str | None = None) -> N
     film.StudyInstanceUID, film.SeriesInstanceUID = f"1.2.3.{number}", f"1.2.3.{number}.0"
     film.PatientID, film.IssuerOfPatientID, film.AccessionNumber = f"P{number // 2}", "NGH", f"A{number}"
     film.Modality, film.BodyPartExamined, film.ViewPosition = "DX", "CHEST", "PA"
-    film.PatientSex, film.PatientAge, film.StudyDate = "FM"[number % 2], f"{20 + number % 70:03d}Y", "20240102"
+    film.PatientSex, film.PatientAge, film.StudyDate = "FM"[number // 2 % 2], f"{20 + number % 70:03d}Y", "20240102"
     film.Rows = film.Columns = side
     film.SamplesPerPixel, film.PhotometricInterpretation = 1, "MONOCHROME2"
     film.BitsAllocated, film.BitsStored, film.HighBit, film.PixelRepresentation = 16, 12, 11, 0

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmssl import cli, console
-from mmssl.data import alike, merges
+from mmssl.data import alike, likeness, merges
 from mmssl.errors import CannotDo, WrongUse
 from mmssl.overlap import facts as light
 from mmssl.overlap import guard, job, seen, witnesses
@@ -183,8 +183,8 @@ def test_correlation_is_pearsons():
     chance = np.random.default_rng(0)
     a = chance.integers(0, 256, 400, dtype=np.uint8)
     b = (a * 0.5 + chance.integers(0, 90, 400)).astype(np.uint8)
-    assert alike.correlation(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-5)
-    assert alike.correlation(a, np.full(400, 9, np.uint8)) == 0
+    assert likeness.correlation(a, b) == pytest.approx(np.corrcoef(a, b)[0, 1], abs=1e-5)
+    assert likeness.correlation(a, np.full(400, 9, np.uint8)) == 0
 
 
 # ---- checkpoints ---------------------------------------------------------------------------------------------------

@@ -1,27 +1,19 @@
-"""Which pictures of two sets are nearly the same: close perceptual hashes propose, correlation confirms.
+"""Which pictures of two sets may be nearly the same: those with close perceptual hashes; `likeness` confirms.
 
 Shape letters: N and M pictures, P pairs.
 """
 
 import itertools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 Numbers = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
 BITS = 4
-"""Near pictures differ in at most so many of the 64 bits of their perceptual hashes ..."""
-CORRELATION = 0.99
-"""... and their small pictures correlate at least so much."""
-SIDE = 128
-"""Pixels of the square in which pictures are compared."""
+"""Near pictures differ in at most so many of the 64 bits of their perceptual hashes."""
 CHUNK = 1 << 22
 """Pairs that are looked at together."""
 
@@ -81,20 +73,3 @@ def _expanded(places: Places, low: Places, count: Places, order: Places) -> Iter
         return
     within = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
     yield np.repeat(places, count), order[np.repeat(low, count) + within]
-
-
-def small(image: "Image.Image") -> NDArray[np.uint8]:
-    """[SIDE * SIDE] grey values of a picture of 8 bits, whatever its shape."""
-    from PIL import Image
-
-    return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.uint8).ravel()
-
-
-def correlation(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
-    """Pearson's correlation of two small pictures; 0 where one of them is flat.
-
-    >>> correlation(np.array([1, 2, 3], np.uint8), np.array([10, 20, 30], np.uint8)) > 0.999
-    True
-    """
-    x, y = (one.astype(np.float32) - one.mean(dtype=np.float32) for one in (a, b))
-    return float(x @ y) / max(float(np.linalg.norm(x)) * float(np.linalg.norm(y)), 1e-6)

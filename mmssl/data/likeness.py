@@ -25,18 +25,18 @@ _FEWEST = 4  # parts with texture, without which the whole decides
 
 
 def compared(image: Image.Image) -> np.ndarray:
-    """[S, S] grey values of a picture, as `correlation` and `agreement` take them."""
+    """[S, S] uint8 grey values of a picture, as `correlation` and `agreement` take them."""
     import numpy as np
     from PIL import Image
 
-    return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR), dtype=np.float32)
+    return np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BILINEAR), np.uint8)
 
 
 def correlation(one: np.ndarray, other: np.ndarray) -> float:
     """Of two pictures [S, S] as a whole; 0 where one has a single value."""
     import numpy as np
 
-    a, b = one - one.mean(), other - other.mean()
+    a, b = (values.astype(np.float32) - values.mean(dtype=np.float32) for values in (one, other))
     return float((a * b).sum() / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-6))
 
 
@@ -68,5 +68,5 @@ def same(one: np.ndarray, other: np.ndarray, *, whole: float = 0.99, parts: floa
 def _parts(values: np.ndarray) -> np.ndarray:
     """[K, PART * PART], each about its own mean."""
     count = SIDE // PART
-    parts = values.reshape(count, PART, count, PART).swapaxes(1, 2).reshape(count * count, -1)
+    parts = values.astype("float32").reshape(count, PART, count, PART).swapaxes(1, 2).reshape(count * count, -1)
     return parts - parts.mean(1, keepdims=True)

@@ -25,7 +25,7 @@ def overlap(
     """Compares stores and checkpoints, each with each: patients, studies, equal and nearly equal images, by split.
 
     Near images are proposed by their perceptual hashes (at most 4 of 64 bits differ). Of two stores the pictures are
-    compared then (correlation of at least 0.99 at 128 pixels); a checkpoint has no pictures, and they stay candidates.
+    compared then, as in `prepare`; a checkpoint has no pictures, and they stay candidates.
 
     Example:
         overlap(["runs/first/best", "other.store"])["pairs"][0]["cells"]

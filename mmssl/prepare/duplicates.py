@@ -1,10 +1,11 @@
 """Pictures that are there twice: equal pixels, and nearly equal ones."""
 
-import itertools
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
+
+from mmssl.data import alike
 
 
 def groups(digests: pa.Array, order: Iterable[int]) -> Iterator[list[int]]:
@@ -27,8 +28,6 @@ def groups(digests: pa.Array, order: Iterable[int]) -> Iterator[list[int]]:
 def close_pairs(hashes: np.ndarray, bits: int, groups: np.ndarray | None = None) -> Iterator[tuple[int, int]]:
     """Pairs (i, j), i < j, of 64-bit hashes [N] that differ in at most so many bits, in order.
 
-    Of `bits + 1` bands at least one is equal in such a pair, so only rows that share a band are compared.
-
     Args:
         hashes: of the pictures.
         bits: in which two may differ.
@@ -41,17 +40,10 @@ def close_pairs(hashes: np.ndarray, bits: int, groups: np.ndarray | None = None)
     """
     hashes = hashes.astype(np.uint64)
     kinds = np.arange(len(hashes)) if groups is None else groups
-    edges = np.linspace(0, 64, bits + 2).astype(int)
-    found: set[tuple[int, int]] = set()
-    for low, high in itertools.pairwise(edges):
-        mask = (1 << int(high)) - (1 << int(low))
-        band = hashes & np.uint64(mask)
-        order = np.argsort(band, kind="stable")
-        starts = np.flatnonzero(np.r_[True, band[order][1:] != band[order][:-1]])
-        for start, end in zip(starts, np.r_[starts[1:], len(order)], strict=True):
-            members = order[start:end]
-            for place in range(len(members) - 1):
-                one, rest = members[place], members[place + 1 :]
-                near = (np.bitwise_count(hashes[rest] ^ hashes[one]) <= bits) & (kinds[rest] != kinds[one])
-                found.update((int(min(one, other)), int(max(one, other))) for other in rest[near])
-    yield from sorted(found)
+    found = [np.zeros((2, 0), np.int64)]
+    for i, j in alike.close_pairs(hashes, hashes, bits=bits):
+        kept = (i < j) & (kinds[i] != kinds[j])
+        found.append(np.stack([i[kept], j[kept]]))
+    first, second = np.concatenate(found, axis=1)
+    order = np.lexsort((second, first))
+    yield from zip(first[order].tolist(), second[order].tolist(), strict=True)

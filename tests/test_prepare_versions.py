@@ -275,3 +275,20 @@ def test_a_file_that_was_sent_again_in_another_coding_is_a_duplicate(tmp_path):
     assert grow(tmp_path / "second", store).rows == 3
     assert [line["reason"] for line in lines(store) if line["version"] == 2] == ["duplicate", None]
     assert b"1.2.3.1" not in b"".join(file.read_bytes() for file in store.rglob("*") if file.is_file())
+
+
+def test_a_report_reaches_a_study_whose_files_were_sent_again_under_other_names(tmp_path):
+    """Every file is a duplicate, so no row is new."""
+    same = {"text": "", "study_id": lambda n: f"s{n // 2}"}
+    store, reports = tmp_path / "out", tmp_path / "reports.csv"
+    grow(table(tmp_path / "first", range(4), **same), store)
+    write_csv(reports, [{"study_id": "s0", "report": "FINDINGS: Nodule."}])
+    second = table(tmp_path / "second", range(2), **same)
+    second.write_text(second.read_text().replace("0.png", "x.png").replace("1.png", "y.png"))
+    for old, new in (("0", "x"), ("1", "y")):
+        (tmp_path / f"second/{old}.png").rename(tmp_path / f"second/{new}.png")
+    assert grow(second, store, reports=reports).rows == 4
+    assert {name: row["text"] for name, row in rows_of(store).items()} == {
+        "0.png": "Nodule.", "1.png": "Nodule.", "2.png": None, "3.png": None,
+    }  # fmt: skip
+    assert [line["reason"] for line in lines(store) if line["version"] == 2] == ["duplicate", "duplicate"]

@@ -316,7 +316,10 @@ def _duplicates(case: _Case) -> None:
 
 def _duplicate(case: _Case, place: int, alike: list[int]) -> None:
     same = [other for other in alike if not case.patients_known or case.person[other] == case.person[place]]
-    if same and case.text(place) in {"", *map(case.text, same)}:
+    again = [other for other in same if not case.is_new(other) and case.study[other] == case.study[place]]
+    if again and case.entry(place).shares_report:  # the report of a study is that of all its pictures, old ones too
+        case.drop(place, "duplicate", like=again[0])
+    elif same and case.text(place) in {"", *map(case.text, same)}:
         case.drop(place, "duplicate", like=same[0])
     elif same:
         _other_text(case, place, same[0])

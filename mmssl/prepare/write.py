@@ -41,6 +41,8 @@ class Changes:
     """{study id: rows} of the version before, of the studies that come again."""
     came: set[str]
     """Source ids of the inputs that were read for this version."""
+    entry_of: dict[str, int] = field(default_factory=dict)
+    """{study id: an entry of it} of the studies that come again, until their rows were looked at."""
     new: int = 0
     unchanged: set[str] = field(default_factory=set)
     removed: set[str] = field(default_factory=set)
@@ -82,8 +84,10 @@ def write(folder: Path, content: Content, there: There | None = None, merged: Me
     (folder / "data").mkdir()
     with console.progress("write", sum(map(len, order.values())), "rows") as advance:
         for split, places in order.items():
-            made = _fitted(_rows(content, places, extra, changes, advance), schema, changes)
-            parts += shards.write_rows(folder, split, schema, made, mean)
+            made = itertools.chain(
+                _rows(content, places, extra, changes, advance), _of_studies_without_rows(content, split, changes)
+            )
+            parts += shards.write_rows(folder, split, schema, _fitted(made, schema, changes), mean)
     untouched: list[store.Shard] = []
     if there is not None:
         _remove_replaced(changes)
@@ -137,7 +141,12 @@ def _changes(content: Content, there: There | None, merged: Merged) -> Changes:
         return Changes(1, None, {}, set(), merged=merged)
     came = {entry.source_id for entry in content.entries}
     studies = {(entry.study_id, entry.patient_id) for entry in content.entries}
-    return Changes(there.version + 1, there, there.studies_of(studies, merged.whose), came, merged=merged)
+    of_study = there.studies_of(studies, merged.whose)
+    changes = Changes(there.version + 1, there, of_study, came, merged=merged)
+    for number, entry in enumerate(content.entries):
+        if entry.study_id in of_study:
+            changes.entry_of.setdefault(entry.study_id, number)
+    return changes
 
 
 # ---- rows ----------------------------------------------------------------------------------------------------------
@@ -174,21 +183,37 @@ def _rows(
 
     for name, here in itertools.groupby(places, key=study):
         if name in changes.of_study:
-            yield from _of_known_study(content, [(int(place), made(place)) for place in here], changes)
+            entry = content.entries[changes.entry_of.pop(name)]
+            yield from _of_known_study(content, entry, [made(place) for place in here], changes)
         else:
             for place in here:
                 changes.new += 1
                 yield made(place)
 
 
+def _of_studies_without_rows(content: Content, split: Split, changes: Changes) -> Iterator[dict[str, Any]]:
+    """Studies of a split of which no input became a row, as where all are there already: what they say still counts."""
+    for name, number in list(changes.entry_of.items()):
+        entry = content.entries[number]
+        if entry.split == split:
+            del changes.entry_of[name]
+            yield from _of_known_study(content, entry, [], changes)
+
+
 def _of_known_study(
-    content: Content, came: Sequence[tuple[int, dict[str, Any]]], changes: Changes
+    content: Content, entry: Entry, came: Sequence[dict[str, Any]], changes: Changes
 ) -> Iterator[dict[str, Any]]:
-    """The rows of a study that the store has: none where nothing changed, else all of them."""
+    """The rows of a study that the store has: none where nothing changed, else all of them.
+
+    Args:
+        content: what there is to write.
+        entry: one of the study.
+        came: its rows that are new or came again.
+        changes: grow.
+    """
     assert changes.there is not None
-    entry = content.entries[int(content.spool.entry[came[0][0]])]
     before = {one["id"]: one for row in changes.of_study[entry.study_id] for one in [changes.there.row(row)]}
-    now = {row["id"]: row for _, row in came}
+    now = {row["id"]: row for row in came}
     stay = {name: row for name, row in before.items() if name not in now and row["source_id"] not in changes.came}
     carried = {name: _carried(changes.merged.row(row), entry, content) for name, row in stay.items()}
     all_now = now | carried

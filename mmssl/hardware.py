@@ -1,12 +1,17 @@
-"""What this machine can do."""
+"""What this machine can do; importing it loads no torch."""
+
+from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
-
-import torch
+from typing import TYPE_CHECKING
 
 from mmssl.errors import WrongUse
+
+if TYPE_CHECKING:
+    import torch
 
 
 def device(name: str | None = None) -> torch.device:
@@ -15,6 +20,8 @@ def device(name: str | None = None) -> torch.device:
     Raises:
         WrongUse: for one that this machine lacks.
     """
+    import torch
+
     here = [*(f"cuda:{number}" for number in range(torch.cuda.device_count())), "cpu"]
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -25,11 +32,13 @@ def device(name: str | None = None) -> torch.device:
 
 def cores() -> int:
     """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 def has_bf16(where: torch.device) -> bool:
     """Whether bf16 is computed by instructions of the hardware; emulated it would be slower than float32."""
+    import torch
+
     if where.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
@@ -38,6 +47,8 @@ def has_bf16(where: torch.device) -> bool:
 @contextlib.contextmanager
 def threads(count: int | None) -> Iterator[None]:
     """Computes with so many threads on a CPU; None leaves their number alone."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(count or before)
     try:
@@ -49,7 +60,8 @@ def threads(count: int | None) -> Iterator[None]:
 def keep_memory(keep: bool = True) -> None:
     """Lets the C library keep the large blocks that are freed, so that the next step need not fault them in again.
 
-    glibc hands every block above 128 KiB back to the system, and a training step on a CPU asks for hundreds of them.
+    glibc hands every block above 128 KiB back to the system, and a training step on a CPU asks for hundreds of them; a
+    radiograph that is decoded, for ten of some megabytes each.
     Other C libraries are left alone. `keep` False brings glibc's defaults back.
     """
     import ctypes

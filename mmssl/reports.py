@@ -4,9 +4,7 @@ import concurrent.futures
 import contextlib
 import itertools
 import json
-import os
 import signal
-import sys
 import warnings
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 
 from annotated_types import Ge
 
-from mmssl import config, console, files
+from mmssl import config, console, files, hardware
 from mmssl.errors import CannotDo, WrongUse
 
 CHUNK = 64
@@ -166,7 +164,7 @@ def _chunks(records: Iterable[Any], counts: _Counts) -> Iterator[Chunk]:
 
 def _in_order(chunks: Iterator[Chunk], settings: Settings) -> Iterator[list[_Read]]:
     """Every chunk read, in order: the first ones here, those that follow by a pool of processes."""
-    workers = settings.workers or _cores()
+    workers = settings.workers or hardware.cores()
     for chunk in chunks if workers == 1 else itertools.islice(chunks, ALONE):
         yield _read(chunk, settings.language)
     if (following := next(chunks, None)) is None:
@@ -212,10 +210,6 @@ def _one(name: str, text: str, language: str | None) -> _Read:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False) + "\n"
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
 
 
 # ---- writing -------------------------------------------------------------------------------------------------------

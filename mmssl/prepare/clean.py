@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
+import threadpoolctl
 
 from mmssl.data import images, likeness, quality, reports
 from mmssl.data.kinds import Kind, References, kind_of
 from mmssl.data.measures import Measures
 from mmssl.prepare import duplicates, report_join, texts
 from mmssl.prepare.entries import Entries, Entry
+from mmssl.prepare.settings import Cleaning
 from mmssl.prepare.spool import Spool
 from mmssl.prepare.texts import Reader
 
@@ -227,6 +229,12 @@ def clean(entries: Entries, spool: Spool, reader: Reader, *, patients_known: boo
     """
     settings = reader.clean
     case = _Case(entries, spool, reader, patients_known, known)
+    with threadpoolctl.threadpool_limits(1):  # matrices are small here: several threads would only wait for each other
+        _judge(case, settings)
+    return case.verdicts
+
+
+def _judge(case: _Case, settings: Cleaning) -> None:
     if settings.enabled:
         _doubled_ids(case)
         _spoilt(case)
@@ -237,7 +245,6 @@ def clean(entries: Entries, spool: Spool, reader: Reader, *, patients_known: boo
             _near_duplicates(case)
         if settings.text == "drop":
             _texts(case)
-    return case.verdicts
 
 
 def _doubled_ids(case: _Case) -> None:

@@ -3,13 +3,11 @@
 import base64
 import functools
 import json
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mmssl import console
+from mmssl import console, hardware
 from mmssl.data.intensity import Intensity
 from mmssl.errors import Unreadable
 from mmssl.prepare import pool, spool
@@ -67,7 +65,7 @@ def decode(
     limits = pool.Limits(seconds, int(memory_gib * GIB))
     with console.progress("decode", len(pictures), "images") as advance:
         advance(len(pictures) - left)
-        with pool.Pool(work, workers=workers or _cores(), limits=limits) as workers_:
+        with pool.Pool(work, workers=workers or hardware.cores(), limits=limits) as workers_:
             for _ in workers_.run(tasks, advance):
                 pass
     return Spool(paths)
@@ -144,7 +142,3 @@ def _shown(told: str | None) -> dict[str, Any]:
 
 def _rejected(entry: int, reason: str) -> Row:
     return Row(Frame(entry, 0, None, None, None, None, None, None, reason, {}, {}))
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1

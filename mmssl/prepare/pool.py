@@ -20,6 +20,9 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Any, Literal, NamedTuple
 
+import threadpoolctl
+
+from mmssl import hardware
 from mmssl.errors import CannotDo
 
 Lost = Literal["decoder_crashed", "decoder_timeout"]
@@ -180,6 +183,8 @@ def _said(code: int | None) -> str:
 def _serve(pipe: Connection, work: Work, limits: Limits, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's affair: it lets a task come to its end
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threadpoolctl.threadpool_limits(1)  # several that wait for each other on busy cores cost more than they give
+    hardware.keep_memory()  # a picture's buffers would else be handed back and faulted in again: a third of the time
     _limit_memory(limits.memory)
     while True:
         try:

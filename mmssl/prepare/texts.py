@@ -1,5 +1,6 @@
 """What was written of a picture, as the columns of its row: the text to train on, and what a report says."""
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +22,11 @@ class Reader:
 
     text: Text
     clean: Cleaning
-    languages: reports.Languages
+
+    @functools.cached_property
+    def languages(self) -> reports.Languages:
+        """Read when there is a text to read."""
+        return reports.load(findings=self.text.findings, folder=self.text.languages)
 
     @property
     def judges(self) -> bool:
@@ -30,12 +35,15 @@ class Reader:
 
 
 def reader(text: Text, clean: Cleaning) -> Reader:
-    """Reads the tables of languages.
+    """How texts are read, with tables of the user's own checked.
 
     Raises:
-        WrongUse: for mistakes in tables of the user's own.
+        WrongUse: for mistakes in these.
     """
-    return Reader(text, clean, reports.load(findings=text.findings, folder=text.languages))
+    found = Reader(text, clean)
+    if text.findings or text.languages:
+        _ = found.languages
+    return found
 
 
 def training_text(entry: Entry, columns: Mapping[str, Any], reader: Reader) -> tuple[str, str | None, tuple[str, ...]]:
@@ -91,7 +99,9 @@ def _language(entry: Entry, reader: Reader) -> Any:
     """The language of what was written: as it is said, else as its words tell; None where neither is known here."""
     said = entry.columns.get("language")
     report = entry.report if entry.report is not None else entry.text
-    return reader.languages.find(str(said)) if said else reader.languages.of(report or "")
+    if not report:
+        return None
+    return reader.languages.find(str(said)) if said else reader.languages.of(report)
 
 
 def _sections(report: str | None, headings: reports.Headings) -> list[dict[str, str]] | None:

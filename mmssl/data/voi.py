@@ -14,7 +14,7 @@ import numpy as np
 Function = Literal["LINEAR", "LINEAR_EXACT", "SIGMOID"]
 
 
-ENOUGH = 2**20
+ENOUGH = 2**18
 """As many values give percentiles that no eye tells from the true ones."""
 
 _BLOCK = 2**16  # values that are looked up at a time: their places fit a cache
@@ -89,7 +89,7 @@ def percentiles(
 ) -> tuple[float, ...]:
     """Percentiles (nearest rank) of `meaning(values)` over the pixels that are not padding; over all, if all are.
 
-    Of large arrays every second, third ... row is looked at, such that a million values are.
+    Of large arrays every second, third ... row is looked at, such that a quarter of a million values are.
 
     Args:
         values: stored values, at least one axis.

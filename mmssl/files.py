@@ -20,20 +20,23 @@ CONFIGS = Path(__file__).parent / "configs"
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, *, synced: bool = True) -> Iterator[Path]:
     """Write to the path given, which becomes `path` only when all went well.
 
     The new file is synced before it takes the place of the old one, so a crash or a full disk leaves what was
-    there before.
+    there before. `synced` False leaves that out, for what is only kept until the next start: a kill leaves it whole,
+    and a power cut perhaps not.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
     try:
         yield part
-        sync(part)
+        if synced:
+            sync(part)
         os.replace(part, path)
-        sync(path.parent)
+        if synced:
+            sync(path.parent)
     finally:
         part.unlink(missing_ok=True)
 

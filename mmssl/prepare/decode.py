@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
 CHUNK = 64
-"""Inputs that are decoded and written together."""
+"""Inputs that are decoded and written together, at most ..."""
+CHUNKS = 32
+"""... and so many chunks at least, so that processes come to an end together."""
+FEWEST = 8
+"""Inputs of a chunk that is not the last, at least."""
 
 AHEAD = 2
 """Files that are asked for before it is their turn."""
@@ -59,13 +63,14 @@ def decode(
         seconds: that one input may take; then it is rejected as decoder_timeout.
         memory_gib: that a worker may take; an input that needs more is rejected as too_large.
     """
-    starts = range(0, len(pictures), CHUNK)
+    size = min(CHUNK, max(FEWEST, len(pictures) // CHUNKS))
+    starts = range(0, len(pictures), size)
     paths = [folder / f"{start:09d}.arrow" for start in starts]
-    todo = [number for number, path in enumerate(paths) if not path.is_file()]
+    todo = [number for number, path in enumerate(paths) if not spool.is_there(path)]
     if 0 < len(todo) < len(paths):
         console.say(f"{len(paths) - len(todo)} of {len(paths)} parts were decoded before; going on with the rest")
-    tasks = (Task(starts[i], pictures[starts[i] : starts[i] + CHUNK], paths[i]) for i in todo)
-    left = sum(min(CHUNK, len(pictures) - starts[number]) for number in todo)
+    tasks = (Task(starts[i], pictures[starts[i] : starts[i] + size], paths[i]) for i in todo)
+    left = sum(min(size, len(pictures) - starts[number]) for number in todo)
     _warm_up()
     work = functools.partial(_work, source, how)
     limits = pool.Limits(seconds, int(memory_gib * GIB))

@@ -54,7 +54,7 @@ class Row(NamedTuple):
 def write(path: Path, rows: Sequence[Row]) -> None:
     """A chunk, whole or not at all: it is there when its facts are."""
     start, facts = 0, []
-    with files.whole_file(path.with_suffix(".bin")) as part, open(part, "wb") as file:
+    with files.whole_file(path.with_suffix(".bin"), synced=False) as part, open(part, "wb") as file:
         for frame, content in rows:
             told = json.dumps([frame.columns, frame.measures], default=_plain).encode()
             file.write(content + told)
@@ -72,8 +72,18 @@ def write(path: Path, rows: Sequence[Row]) -> None:
                 }
             )
             start += len(content) + len(told)
-    with files.whole_file(path) as part, pa.ipc.new_file(str(part), FACTS) as writer:
+    with files.whole_file(path, synced=False) as part, pa.ipc.new_file(str(part), FACTS) as writer:
         writer.write_table(pa.Table.from_pylist(facts, schema=FACTS))
+
+
+def is_there(path: Path) -> bool:
+    """Whether a chunk was written whole; what a power cut left may have its name and not its content."""
+    try:
+        facts = pa.ipc.open_file(pa.OSFile(str(path))).read_all()
+        sizes = facts.column("size").to_numpy() + facts.column("told").to_numpy()
+        return path.with_suffix(".bin").stat().st_size == sizes.sum()
+    except (OSError, KeyError, pa.ArrowException):
+        return False
 
 
 def _plain(value: Any) -> str:

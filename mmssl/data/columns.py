@@ -26,7 +26,9 @@ MEANING: dict[str, Column] = {
     "sections": Column("the report's sections, each with its name", FREE_TEXT),
     "sentences": Column("the sentences of `text`", FREE_TEXT),
     "needs_prior": Column("of each of these sentences, whether it speaks of a former picture", ""),
-    "findings": Column("what the report says is there or not, by name", "a diagnosis"),
+    "findings": Column(
+        "what the report says of the chest is there or not, by name; null where it is of another part", "a diagnosis"
+    ),
     "language": Column("of the report; unknown where it cannot be told", ""),
     "patient_id": Column("who, within a hospital (issuer or site)", PSEUDONYM),
     "study_id": Column("the examination", PSEUDONYM),

@@ -226,3 +226,10 @@ NOTHING_LIKE = re.compile(
     r"(?:replace|insert|enter|type|add|put|write) (?:this|your|text|a|the|caption|image)\b.*(?:here|caption|text|-).*"
     r"|replace this\b.*|lorem ipsum\b.*|(?:image|figure|fig|picture|slide|series|slice)\.? ?#?\d{1,4}[a-z]?|x[x\s./-]*"
 )
+
+CHEST = re.compile(
+    r"\b(?:chest|thora\w*|lungs?|pulmonary|pleura\w*|lobes?|hil(?:um|a|ar)|mediastin\w*|cardi\w*|heart|air-?space|apex|"
+    r"apical|costophrenic|bronch\w*|trachea\w*|ribs?|pneumo\w*|atelecta\w*|diaphragm\w*|hiatal)\b",
+    re.IGNORECASE,
+)
+"""Words by which a report speaks of the chest, of which the findings are that are read."""

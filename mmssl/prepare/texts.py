@@ -5,9 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mmssl.data import contradictions, reports
+from mmssl.data import contradictions, english, reports
+from mmssl.data.dicom_pictures import XRAY
 from mmssl.prepare.entries import Entry
 from mmssl.prepare.settings import Cleaning, Text
+
+CHEST = ("CHEST", "THORAX", "LUNG", "HEART", "RIB")
+"""What names of the parts of the body have in them that are of the chest."""
 
 FLAGS: dict[str, str] = {
     **contradictions.FLAGS,
@@ -89,7 +93,7 @@ def columns_of(entry: Entry, columns: Mapping[str, Any], flags: tuple[str, ...],
         "sections": _sections(entry.report, language.headings if language else ()),
         "sentences": sentences,
         "needs_prior": _need_prior(sentences, parsed),
-        "findings": _findings(parsed) if parsed and parsed.language != reports.UNKNOWN else None,
+        "findings": _findings(parsed) if parsed and _is_read(parsed, report or "", columns) else None,
         "language": columns.get("language") or (parsed.language if parsed else None),
         "flags": list(dict.fromkeys((*others, *wrong))),
     }
@@ -115,6 +119,19 @@ def _need_prior(sentences: list[str] | None, parsed: reports.Parsed | None) -> l
         return None
     known = {sentence.text: sentence.needs_prior for sentence in parsed.sentences}
     return [known.get(sentence, False) for sentence in sentences]
+
+
+def _is_read(parsed: reports.Parsed, report: str, columns: Mapping[str, Any]) -> bool:
+    """Whether findings are read: the names and codes are those of the chest, and edema of a brain is another thing.
+
+    Films of a part that is not named count as of the chest; slices, and other parts, where the report speaks of it.
+    """
+    if parsed.language == reports.UNKNOWN:
+        return False
+    part, modality = (str(columns.get(name) or "").upper() for name in ("body_part", "modality"))
+    if parsed.language == "en" and english.CHEST.search(report):
+        return True
+    return any(word in part for word in CHEST) if part else modality in ("", "XR", *XRAY)
 
 
 def _findings(parsed: reports.Parsed) -> list[dict[str, Any]]:

@@ -1,16 +1,11 @@
 """`mmssl prepare SOURCE STORE`: from somebody's files to a store, with a reason for everything that is not kept."""
 
-import contextlib
-import fcntl
 import itertools
 import json
-import os
-import shutil
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -25,6 +20,7 @@ from mmssl.prepare import (
     join,
     merging,
     names,
+    places,
     plan,
     preview,
     rows,
@@ -78,10 +74,10 @@ def prepare(
         CannotDo: where no row is kept, or source or store cannot be read or written.
     """
     settings = prepare_settings.read(options, list(overrides))
-    source, store = _named(source), _named(store)
+    source, store = places.named(source), places.named(store)
     given = (("reports", reports), ("labels", labels), ("merges", merges))
     tables = {name: Path(file).expanduser() for name, file in given if file is not None}
-    with _explained(store):
+    with places.explained(store):
         reader, name = _reader(source, layout, settings)
         _check_places(source, store, tables)
         keyed = settings.ids == "keyed" or (settings.ids == "auto" and reader.keyed_ids)
@@ -97,11 +93,11 @@ def prepare(
         files.recover_folder(store)
         origin = {"layout": name, "fingerprint": fingerprint, "options": prepare_settings.told(settings)}
         job = _Job(reader, store, settings, tables, origin, keyed=keyed)
-        if _is_filled(store) and (there := versions.already(store, origin, settings, keyed=keyed)):
+        if places.is_filled(store) and (there := versions.already(store, origin, settings, keyed=keyed)):
             return there
         decoded = [told, settings.source, settings.columns, settings.encoding, settings.separator]
         how = config.plain(settings.intensity)
-        with _spool(store, [*decoded, how, decode.CHUNK, mmssl.__version__]) as folder:
+        with places.spool_folder(store, [*decoded, how, decode.CHUNK, mmssl.__version__]) as folder:
             return _make(job, folder)
 
 
@@ -124,7 +120,7 @@ def _make(job: _Job, folder: Path) -> Summary:
     """The job, top to bottom; `folder` is for what is decoded."""
     reader, store, settings = job.reader, job.store, job.settings
     there = None
-    if _is_filled(store):  # perhaps by another process, while this one waited
+    if places.is_filled(store):  # perhaps by another process, while this one waited
         if found := versions.already(store, job.origin, settings, keyed=job.keyed):
             return found
         there = There(store)
@@ -165,7 +161,7 @@ def _make(job: _Job, folder: Path) -> Summary:
         has_root="root" in plugins.options(type(reader)),
         stamps=planned.stamps,
     )
-    with _beside(store), files.whole_folder(store) as new:
+    with places.cleaned_beside(store), files.whole_folder(store) as new:
         written = write.write(new, content, there, planned.merged)
         if planned.merged.whose.of:
             merges.write(new, planned.merged.whose)
@@ -209,16 +205,6 @@ def _chunks(folder: Path, planned: plan.Plan) -> Path:
 
 def _origin(reader: Any, settings: Prepare) -> join.Origin:
     return join.Origin(reader.keyed_ids, settings.columns)
-
-
-def _is_filled(store: Path) -> bool:
-    return store.is_dir() and any(store.iterdir())
-
-
-def _named(path: Path | str) -> Path:
-    """A path with a name to put others beside: `.` has none."""
-    path = Path(path).expanduser()
-    return path if path.name not in ("", "..") else path.resolve()
 
 
 GENERAL = ("dicom_tree", "hf_dataset", "image_folder", "table")
@@ -284,79 +270,6 @@ def _check_places(source: Path, store: Path, tables: Mapping[str, Path]) -> None
     for name, file in tables.items():
         if not file.is_file() and not (name == "reports" and file.is_dir()):
             raise CannotDo(f"--{name} {file} cannot be read: there is no such file")
-
-
-@contextlib.contextmanager
-def _spool(store: Path, holds: list[Any]) -> Iterator[Path]:
-    """A folder beside the store for what is decoded; it outlives an interruption, so that the next call goes on."""
-    folder = store.with_name(f".{store.name}.prepare")
-    with _locked(folder, store):
-        job = files.hash_json(holds)
-        told = folder / "job"
-        if not told.is_file() or told.read_text() != job:
-            for old in folder.iterdir():
-                if old.is_dir():
-                    shutil.rmtree(old)
-                elif old.name != "lock":
-                    old.unlink()
-            told.write_text(job)
-        try:
-            yield folder
-        except KeyboardInterrupt:
-            console.say(f"stopped; the same command goes on from here (what is decoded waits in {folder})")
-            raise
-        except (OSError, CannotDo, WrongUse):
-            shutil.rmtree(folder, ignore_errors=True)  # a full disk is freed again
-            raise
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _locked(folder: Path, store: Path) -> Iterator[None]:
-    """The folder, made where it is not there, for this process alone; one that came first removes it when done."""
-    held = folder / "lock"
-    while True:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(held, "a") as lock:
-            _hold(lock, store)
-            if held.exists() and os.path.samestat(os.fstat(lock.fileno()), held.stat()):
-                yield
-                return
-
-
-@contextlib.contextmanager
-def _beside(store: Path) -> Iterator[None]:
-    """Takes the files beside a store away again where they were made for one that did not come about."""
-    made = [path for path in (names.beside(store, "key"), names.beside(store, "sources.private")) if not path.exists()]
-    try:
-        yield
-    except BaseException:
-        for path in made if not _is_filled(store) else ():  # one that is in place needs its key
-            path.unlink(missing_ok=True)
-        raise
-
-
-def _hold(lock: IO[str], store: Path) -> None:
-    """Keeps a second `prepare` off; waits for the workers of one that was killed."""
-    for _ in range(30):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.1)
-        else:
-            return
-    raise CannotDo(f"{store} is being prepared by another process")
-
-
-@contextlib.contextmanager
-def _explained(store: Path) -> Iterator[None]:
-    """What the system refuses (no space, no permission), as one sentence that names the place."""
-    try:
-        yield
-    except OSError as error:
-        why = os.strerror(error.errno) if error.errno else str(error)
-        where = error.filename or store.parent
-        raise CannotDo(f"{store} cannot be made, and nothing of it is left: {where}: {why}") from error
 
 
 # ---- between -------------------------------------------------------------------------------------------------------
